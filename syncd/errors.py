@@ -82,6 +82,10 @@ class TrustError(SyncdError, ConnectionError):
     temper = Temper.GIVE_UP
 
 
+class PinError(TrustError):
+    """The server showed another certificate than the only one that is to be trusted."""
+
+
 class TooSlowError(SyncdError, TimeoutError):
     """A deadline passed; the connection it happened on is never used again."""
 

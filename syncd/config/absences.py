@@ -1,12 +1,12 @@
-"""Floor 2: what a configuration names and is not there, as whoever asks finds it: programs, files with passwords."""
+"""Floor 2: what a configuration names and is not there, as whoever asks finds it: programs, files with secrets."""
 
 import os
 import shutil
 from collections.abc import Iterator
 
 from syncd.config.model import Config
-from syncd.config.secrets import PRIVATE_DIRECTORIES
 from syncd.config.sources import KeyPath
+from syncd.tls import PRIVATE_DIRECTORIES
 
 
 def programs(config: Config) -> Iterator[tuple[KeyPath, str]]:
@@ -34,8 +34,8 @@ def absences(config: Config) -> Iterator[tuple[KeyPath, str]]:
         if not is_program(program):
             yield key, f"there is no program {program}, or it may not be run"
     for name, account in config.accounts.items():
-        file = account.password_file
-        if file is None or any(file.is_relative_to(private) for private in PRIVATE_DIRECTORIES):
-            continue
-        if not os.access(file, os.R_OK):
-            yield ("accounts", name, "password_file"), f"there is no file {file}, or it may not be read"
+        for named, file in (("password_file", account.password_file), ("client_cert", account.client_cert)):
+            if file is None or any(file.is_relative_to(private) for private in PRIVATE_DIRECTORIES):
+                continue
+            if not os.access(file, os.R_OK):
+                yield ("accounts", name, named), f"there is no file {file}, or it may not be read"

@@ -1,11 +1,12 @@
 """Floor 2: the tables `[accounts.NAME]`: where a server is, how to log in there, and what is done with its mail."""
 
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Discriminator, Field, SecretStr, model_validator
+from pydantic import Discriminator, Field, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from syncd.config.providers import filled_in, with_type
 from syncd.config.table import Table
 from syncd.config.values import (
     AbsolutePath,
@@ -17,6 +18,7 @@ from syncd.config.values import (
     Port,
     PositiveBytes,
     PositiveSeconds,
+    ProviderName,
     Target,
     Text,
     User,
@@ -49,12 +51,17 @@ class OAuthConfig(Table):
 
 
 class _Account(Table):
-    provider: Text | None = Field(
+    _KIND: ClassVar[str]
+
+    provider: ProviderName | None = Field(
         default=None,
-        description="A provider that is known, which fills in `host`, `port` and `tls`.",
-        examples=["gmail", "outlook", "fastmail", "icloud", "yahoo"],
+        description="A provider that is known, which fills in `host`, `port` and `tls` where they are not written.",
+        examples=["gmail"],
     )
-    host: Host = Field(description="The server, by its name or its address.", examples=["mail.example.org"])
+    host: Host = Field(
+        description="The server, by its name or its address. It has to be there unless `provider` is.",
+        examples=["mail.example.org"],
+    )
     tls: Tls = Field(
         default=Tls.IMPLICIT,
         description="How the connection is encrypted: from its beginning (`implicit`), after the command STARTTLS "
@@ -70,10 +77,16 @@ class _Account(Table):
         examples=["/etc/ssl/own-ca.pem"],
     )
     pin_sha256: Fingerprint | None = Field(
-        default=None, description="The SHA-256 fingerprint of the only certificate to trust."
+        default=None,
+        description="The SHA-256 fingerprint of the only certificate to trust, in hexadecimal digits, with or without "
+        "colons. It alone decides: authorities, names and dates do not count, and a server that shows another one is "
+        "told nothing. Not together with `ca_file`.",
     )
     client_cert: AbsolutePath | None = Field(
-        default=None, description="A file with the certificate and key (PEM) that prove who you are."
+        default=None,
+        description="A file with a certificate and its key (PEM, without a passphrase), which the server is shown. "
+        "Without a password it is the way to log in (SASL EXTERNAL).",
+        examples=["work.pem"],
     )
     username: User = Field(
         repr=False, description="The name to log in with, often the whole address.", examples=["ana"]
@@ -109,15 +122,36 @@ class _Account(Table):
             raise PydanticCustomError("secrets", "{keys} exclude each other", {"keys": " and ".join(given)})
         return self
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_server_of_provider(cls, written: Any) -> Any:
+        return filled_in(written, cls._KIND)
+
+    @field_validator("provider")
+    @classmethod
+    def _has_such_servers(cls, name: str | None) -> str | None:
+        return None if name is None else with_type(name, cls._KIND)
+
     @property
     def login_key(self) -> str:
         """The key that says how to log in."""
-        return next((key for key in SECRETS if getattr(self, key) is not None), "password")
+        given = next((key for key in SECRETS if getattr(self, key) is not None), None)
+        return given or ("client_cert" if self.client_cert is not None else "password")
 
     @property
     def can_log_in(self) -> bool:
         """Whether anything is said to log in with."""
         return self.client_cert is not None or any(getattr(self, key) is not None for key in SECRETS)
+
+    @property
+    def has_password(self) -> bool:
+        """Whether a password is said, or where it is from."""
+        return any(value is not None for value in (self.password, self.password_file, self.password_command))
+
+    @property
+    def has_only_certificate(self) -> bool:
+        """Whether nothing but a certificate tells the server who we are."""
+        return self.client_cert is not None and all(getattr(self, key) is None for key in SECRETS)
 
 
 _PORT = "The port of the server. Default: 993 with IMAP, 995 with POP3; 143 and 110 unless `tls` is `implicit`."
@@ -128,6 +162,8 @@ _POLL_INTERVAL = (
 
 class ImapConfig(_Account):
     """Describe an account on an IMAP server."""
+
+    _KIND = "imap"
 
     type: Literal["imap"] = Field(description="What the server speaks, `imap` or `pop3`.")
     port: Port = Field(
@@ -151,6 +187,8 @@ class ImapConfig(_Account):
 
 class Pop3Config(_Account):
     """Describe an account on a POP3 server; its mailboxes live in the store."""
+
+    _KIND = "pop3"
 
     type: Literal["pop3"] = Field(description="What the server speaks, `imap` or `pop3`.")
     port: Port = Field(

@@ -18,9 +18,6 @@ class NotYet(Value):
 
 
 NOT_YET = (
-    NotYet(("accounts", "*", "provider")),
-    NotYet(("accounts", "*", "pin_sha256")),
-    NotYet(("accounts", "*", "client_cert")),
     NotYet(("accounts", "*", "oauth")),
     NotYet(
         ("accounts", "*", "keep"),

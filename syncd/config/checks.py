@@ -8,8 +8,11 @@ from pathlib import Path
 from syncd.config.accounts import ImapConfig, Pop3Config, Tls
 from syncd.config.model import Config
 from syncd.config.problems import did_you_mean
+from syncd.config.providers import PROVIDERS
+from syncd.config.sources import KeyPath
 from syncd.hosts import is_loopback
 
+_WAYS_TO_LOG_IN = "password, password_file, password_command, token_command, client_cert"
 Finding = tuple[tuple[str, ...], str]
 """The path of a key, and what is wrong there."""
 
@@ -17,6 +20,7 @@ Finding = tuple[tuple[str, ...], str]
 def disagreements(config: Config, *, accounts: Mapping[str, object]) -> Iterator[Finding]:
     """Yield what does not fit together; `accounts` are those the file names, valid or not."""
     yield from _plaintext(config)
+    yield from _certificates(config)
     yield from _same_mailbox(config)
     yield from _unknown_accounts(config, accounts)
     yield from _paths(config)
@@ -26,13 +30,31 @@ def without_login(config: Config) -> Iterator[Finding]:
     """Yield the accounts of which nothing says how to log in."""
     for name, account in config.accounts.items():
         if not account.can_log_in:
-            yield ("accounts", name), "one of password, password_file, password_command, token_command is missing"
+            yield ("accounts", name), f"one of {_WAYS_TO_LOG_IN} is missing"
+
+
+def what_providers_take(config: Config) -> Iterator[tuple[KeyPath, str, bool]]:
+    """Yield what the providers of accounts with a password say of passwords, and whether that one is of no use."""
+    for name, account in config.accounts.items():
+        provider = PROVIDERS.get(account.provider or "")
+        if provider is not None and provider.login and account.has_password:
+            yield ("accounts", name, "provider"), provider.login, provider.has_tokens_only
 
 
 def _plaintext(config: Config) -> Iterator[Finding]:
     for name, account in config.accounts.items():
         if account.tls is Tls.NONE and not account.allow_plaintext and not is_loopback(account.host):
             yield ("accounts", name, "tls"), 'tls = "none" to another machine needs allow_plaintext = true'
+
+
+def _certificates(config: Config) -> Iterator[Finding]:
+    for name, account in config.accounts.items():
+        if account.tls is Tls.NONE and account.pin_sha256 is not None:
+            yield ("accounts", name, "pin_sha256"), 'with tls = "none" the server shows no certificate'
+        if account.tls is Tls.NONE and account.client_cert is not None:
+            yield ("accounts", name, "client_cert"), 'with tls = "none" the server is shown no certificate'
+        if account.pin_sha256 is not None and account.ca_file is not None:
+            yield ("accounts", name, "ca_file"), "pin_sha256 alone decides whom to trust: remove one of the two"
 
 
 def _same_mailbox(config: Config) -> Iterator[Finding]:

@@ -39,6 +39,8 @@ class Answers:
     password_command: tuple[str, ...] = ()
     port: int | None = None
     tls: str | None = None
+    provider: str | None = None
+    """Whose server `host` is, which need not be written then."""
 
 
 def first_config(answers: Answers, *, schema: Path | None, is_system: bool) -> str:
@@ -60,7 +62,10 @@ def _tables(answers: Answers) -> Iterator[str]:
             f"[accounts.{answers.account}]\n",
             _line("type", answers.kind),
             _DELETES if answers.kind == "pop3" else "",
-            _line("host", answers.host),
+            _line("host", answers.host)
+            if answers.provider is None
+            else _line("provider", answers.provider)
+            + _hint(_line("host", answers.host).rstrip(), "what that stands for"),
             f"port = {answers.port}\n"
             if answers.port is not None
             else _hint(f"port = {_PORTS[answers.kind]}", "needed only where the server has another"),

@@ -13,14 +13,13 @@ from pydantic import SecretStr
 from syncd.config.accounts import ImapConfig, Pop3Config
 from syncd.errors import SecretError, Temper
 from syncd.log import log
+from syncd.tls import PRIVATE_DIRECTORIES
 
 _MAX_BYTES = 4096
 _TOKEN_MAX_BYTES = 32 * 1024
 """Tokens that say for themselves who somebody is grow with the groups that one is in."""
 _TOKEN = re.compile(r"[0-9A-Za-z._~+/-]+=*")
 """RFC 6750 §2.1."""
-PRIVATE_DIRECTORIES = (Path("/run/secrets"), Path("/run/credentials"))
-"""What is in them none but their user sees, whatever their files say."""
 
 
 async def password_of(account: ImapConfig | Pop3Config, *, timeout_s: float = 30.0) -> SecretStr:

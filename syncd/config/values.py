@@ -13,10 +13,12 @@ from pydantic import (
     GetJsonSchemaHandler,
     SecretStr,
     ValidationInfo,
+    WithJsonSchema,
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from syncd.config.amounts import DURATION, SIZE, parse_duration, parse_size
+from syncd.config.providers import PROVIDERS, known_provider
 from syncd.values import Value
 
 SQLITE = "sqlite:///"
@@ -135,7 +137,17 @@ Keep = Annotated[float | None, BeforeValidator(_keep), Written("duration", f"for
 Command = Annotated[tuple[Text, ...], Field(min_length=1, title="command")]
 Pattern = Annotated[str, Like(r"[^!\x00][^\x00]*|![^\x00]+", "a pattern that is not empty")]
 Patterns = Annotated[tuple[Pattern, ...], Field(title="patterns")]
-Fingerprint = Annotated[str, Like(r"[0-9a-fA-F]{64}", "a SHA-256 fingerprint of 64 hexadecimal digits")]
+ProviderName = Annotated[
+    str, AfterValidator(known_provider), WithJsonSchema({"type": "string", "enum": list(PROVIDERS)})
+]
+Fingerprint = Annotated[
+    str,
+    Like(
+        r"([0-9a-fA-F]{2}:?){31}[0-9a-fA-F]{2}",
+        "a SHA-256 fingerprint: 64 hexadecimal digits, with or without colons",
+    ),
+    AfterValidator(lambda written: written.replace(":", "").lower()),
+]
 Listen = Annotated[
     str,
     Like(r"(\[[0-9a-fA-F:.]+\]|[^\s:]+):[0-9]{1,5}", 'an address with a port, "127.0.0.1:9464"'),

@@ -64,6 +64,14 @@ class EncryptedTransport(asyncio.Transport, asyncio.Protocol):
             self.ready.set_exception(cause or ssl.SSLEOFError("the connection ended in the handshake"))
             self.ready.exception()  # nobody may be waiting for it
 
+    async def proven(self) -> None:
+        """Wait for `ready`; else nobody keeps the connection."""
+        try:
+            await self.ready
+        except BaseException:
+            self.abort()
+            raise
+
     def pause_writing(self) -> None:
         self._is_socket_full = True
         self._tell_of_room()

@@ -23,7 +23,7 @@ from syncd.imap.arguments import Argument, command_line, string
 from syncd.imap.collectors import Listing
 from syncd.imap.elsewhere import Elsewhere
 from syncd.imap.encryption import EncryptedTransport
-from syncd.imap.endpoint import Endpoint, check_pin, check_plaintext, tls_context
+from syncd.imap.endpoint import Endpoint, check_plaintext, tls_context
 from syncd.imap.events import EventLog
 from syncd.imap.limits import Limits
 from syncd.imap.parse import words
@@ -34,8 +34,7 @@ from syncd.imap.wire import WireProtocol
 from syncd.imap.wire_command import WireCommand
 from syncd.log import log
 from syncd.sasl.mechanisms import Mechanism, Secret, choose_mechanism
-from syncd.sasl.tokens import Token
-from syncd.tls import opening_error
+from syncd.tls import check_pin, opening_error
 
 _IN_REV2 = frozenset({"MOVE", "UIDPLUS", "UNSELECT"})
 _OVERFLOW = "NOTIFICATIONOVERFLOW"
@@ -117,7 +116,7 @@ class Session:
                 else:
                     encrypted = EncryptedTransport(self.wire, context, endpoint.host)
                     await loop.create_connection(lambda: encrypted, endpoint.host, endpoint.port)
-                    await _prove(encrypted)
+                    await encrypted.proven()
         except (OSError, TimeoutError, UnicodeError) as error:
             raise opening_error(error) from error
         _keep_alive(self.wire.transport.get_extra_info("socket"))
@@ -163,14 +162,13 @@ class Session:
             self.wire.transport.set_protocol(encrypted)
             encrypted.connection_made(self.wire.transport)
             async with asyncio.timeout(self.limits.connect_s):
-                await _prove(encrypted)
+                await encrypted.proven()
         except (OSError, TimeoutError, UnicodeError) as error:
             raise opening_error(error) from error
         self._check_pin(endpoint)
 
     def _check_pin(self, endpoint: Endpoint) -> None:
-        tls = self.encryption
-        check_pin(endpoint, tls.getpeercert(binary_form=True) if tls is not None else None)
+        check_pin(endpoint.pin_sha256, self.encryption)
 
     # Logging in.
 
@@ -187,7 +185,7 @@ class Session:
         )
         if mechanism is not None:
             end = await self._authenticate(mechanism)
-        elif "LOGINDISABLED" in self.capabilities or isinstance(secret, Token):
+        elif "LOGINDISABLED" in self.capabilities or not isinstance(secret, str):
             raise LoginRefusedError("the server offers no way to log in that syncd knows", code="LOGINDISABLED")
         else:
             arguments = command_line(string(username.encode()), string(secret.encode()))
@@ -389,15 +387,6 @@ class Session:
     def on_failure(self, error: SyncdError) -> None:
         if self._farewell and isinstance(error, ConnectionLostError):
             error.args = (f"{error}: {self._farewell}",)
-
-
-async def _prove(encrypted: EncryptedTransport) -> None:
-    """Wait until the server has proven who it is; else nobody keeps the connection."""
-    try:
-        await encrypted.ready
-    except BaseException:
-        encrypted.abort()
-        raise
 
 
 def _keep_alive(connected: socket.socket) -> None:

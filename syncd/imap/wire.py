@@ -26,6 +26,7 @@ from syncd.imap.tokenizer import LiteralSink, Tokenizer
 from syncd.imap.types import Octets, Status, Tagged, Untagged
 from syncd.imap.wire_command import WireCommand
 from syncd.log import log
+from syncd.tls import ending_error
 from syncd.trace import is_wanted
 
 
@@ -92,10 +93,8 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        error = ConnectionLostError("the server closed the connection" if exc is None else "the connection was lost")
-        error.__cause__ = exc
         self.closed.set()
-        self.fail_all(error)
+        self.fail_all(ending_error(exc))
         self._outgoing.resume()
 
     def pause_writing(self) -> None:

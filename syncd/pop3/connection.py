@@ -41,7 +41,7 @@ from syncd.values import Value
 _CLOSE_S = 2.0
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BUSY = re.compile(rb"mail ?(drop|box)[^.]{0,40}\b(lock(ed)?|busy|in use)\b", re.IGNORECASE)
-_SECRET = frozenset({"USER", "PASS"})
+_SECRET = frozenset({"USER", "PASS", "AUTH"})
 _GIVE_UP_CODES = frozenset({"SYS/PERM"})
 
 

@@ -21,13 +21,15 @@ class Security(StrEnum):
 class Endpoint:
     """Name a server and the protection its line must have; nothing weaker is ever fallen back to.
 
-    tls_context: made by the caller (loading certificates is file work); needed unless `security` is PLAIN.
+    tls_context: made by the caller (loading certificates is file work); needed unless `security` is PLAIN. pin_sha256:
+    of the only certificate to trust, for a context that verifies none.
     """
 
     host: str
     port: int
     security: Security = Security.TLS
     tls_context: ssl.SSLContext | None = field(default=None, repr=False)
+    pin_sha256: str | None = None
 
     def __post_init__(self) -> None:
         if (self.security is Security.PLAIN) == (self.tls_context is not None):

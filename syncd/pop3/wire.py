@@ -5,9 +5,9 @@ import ssl
 from functools import partial
 from typing import Self, cast
 
-from syncd.errors import ConnectionLostError, TooSlowError, TrustError, UnreachableError
+from syncd.errors import ConnectionLostError, PinError, SyncdError, TooSlowError, TrustError, UnreachableError
 from syncd.pop3.endpoint import Endpoint, Limits, Security
-from syncd.tls import opening_error
+from syncd.tls import check_pin, ending_error, opening_error
 
 _HIGH_WATER_BYTES = 1024 * 1024
 _HAPPY_EYEBALLS_S = 0.25
@@ -38,6 +38,8 @@ class Wire(asyncio.Protocol):
                 _, wire = await (connect(happy_eyeballs_delay=_HAPPY_EYEBALLS_S) if is_stock else connect())
         except (OSError, ValueError) as error:
             raise opening_error(error) from error
+        if context is not None:
+            wire._check_pin(endpoint)
         return cast("Self", wire)
 
     async def start_tls(self, endpoint: Endpoint, limits: Limits) -> None:
@@ -61,12 +63,20 @@ class Wire(asyncio.Protocol):
         if transport is None:
             raise UnreachableError("the connection was lost in the TLS handshake")
         self._transport = transport
+        self._check_pin(endpoint)
+
+    def _check_pin(self, endpoint: Endpoint) -> None:
+        try:
+            check_pin(endpoint.pin_sha256, self.encryption)
+        except PinError:
+            self.abort()
+            raise
 
     async def read(self, timeout_s: float) -> bytes:
         """Return what has come, at least one octet; ConnectionLostError, TooSlowError."""
         if not self._waiting:
             if self._loss is not None:
-                raise ConnectionLostError("the server closed the connection") from self._loss
+                raise self._lost() from self._loss
             self._wake.clear()
             try:
                 async with asyncio.timeout(timeout_s):
@@ -74,7 +84,7 @@ class Wire(asyncio.Protocol):
             except TimeoutError as error:
                 raise TooSlowError("the server did not answer in time") from error
             if not self._waiting:
-                raise ConnectionLostError("the server closed the connection") from self._loss
+                raise self._lost() from self._loss
         octets = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
         self._waiting = 0
@@ -82,6 +92,10 @@ class Wire(asyncio.Protocol):
             self._is_paused = False
             self._transport.resume_reading()
         return octets
+
+    def _lost(self) -> SyncdError:
+        error = ending_error(self._loss)
+        return ConnectionLostError("the server closed the connection") if type(error) is ConnectionLostError else error
 
     @property
     def encryption(self) -> ssl.SSLObject | None:

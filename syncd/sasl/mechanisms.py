@@ -8,8 +8,8 @@ from syncd.sasl.scram import Scram
 from syncd.sasl.tokens import OAuthBearer, Token, XOAuth2
 from syncd.values import Opaque
 
-Secret = str | Token
-"""What proves who somebody is: a password, or a token of OAuth."""
+Secret = str | Token | None
+"""What proves who somebody is: a password, a token of OAuth, or None: only the certificate that TLS has shown."""
 
 SCRAMS = ("SCRAM-SHA-256", "SCRAM-SHA-1")
 
@@ -66,13 +66,35 @@ class Plain(Opaque):
         return True
 
 
+class External(Opaque):
+    """EXTERNAL (RFC 4422 appendix A): the certificate that TLS has shown is the proof; only the name is said."""
+
+    username: str
+    name: str = "EXTERNAL"
+    complaint: str = ""
+
+    def first(self) -> bytes:
+        return self.username.encode()
+
+    def answer(self, challenge: bytes) -> bytes | None:
+        return None
+
+    def is_proven(self) -> bool:
+        return True
+
+
 def choose_mechanism(
     offered: Collection[str], username: str, secret: Secret, *, is_encrypted: bool, server: tuple[str, int]
 ) -> Mechanism | None:
     """Return the best mechanism of those offered, None where a password needs the protocol's own command.
 
-    LoginRefusedError where a token cannot be used. server: its name and port, as the configuration has them.
+    LoginRefusedError where a token or a certificate is of no use. server: its name and port, as the configuration has
+    them.
     """
+    if secret is None:
+        if External.name in offered:
+            return External(username)
+        raise LoginRefusedError("the server offers no login by a certificate (SASL EXTERNAL)")
     if isinstance(secret, Token):
         if OAuthBearer.name in offered:
             return OAuthBearer(username, secret, server=server)

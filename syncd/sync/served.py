@@ -12,7 +12,7 @@ from syncd.reconcile.planner import NOTHING, Selection
 from syncd.reconcile.removals import Verdict, verdict_of
 from syncd.store.bodies.wanted_bodies import mailboxes_without_bodies, wanted_bodies
 from syncd.store.due.carried_changes import mailboxes_with_changes
-from syncd.store.files import found_files, uploads
+from syncd.store.files import found_files, found_waits, uploads
 from syncd.store.files.added_files import added_files
 from syncd.store.mailboxes import mailbox_changes, mailbox_removals
 from syncd.store.mailboxes.mailbox_changes import ChangeKind, ChangeState, MailboxChange
@@ -96,7 +96,7 @@ def leftover(
         if _wants_bodies(conn, takers, name, account_id=id_, now=now)
         or _brings(conn, takers, name, account_id=id_, now=now)
         or mailboxes_with_changes(conn, account_id=id_, now=now)
-        or found_files.wait_for_reading(conn, account_id=id_)
+        or found_waits.wait_for_reading(conn, account_id=id_)
     }
     ids = {name: id_ for id_, name in devices.device_names(conn).items()}
     writing = {name for name, device in config.devices.items() if not device.read_only}

@@ -122,11 +122,13 @@ def _account(imap: Schema, pop3: Schema) -> Schema:
     properties["type"]["enum"] = [of["type"]["const"] for of in (of_imap, of_pop3)]
     ways = [key for key in SECRETS if key in properties]
     is_pop3 = {"properties": {"type": {"const": "pop3"}}}
-    rules = [
+    rules: list[Schema] = [
+        {"if": {"not": {"required": ["provider"]}}, "then": {"required": ["host"]}},
         {"if": is_pop3, "then": _without(of_imap.keys() - of_pop3), "else": _without(of_pop3.keys() - of_imap)},
         *({"if": {"required": [way]}, "then": _without({*ways} - {way})} for way in ways),
     ]
-    return imap | {"properties": properties, "allOf": rules}
+    required = [key for key in imap["required"] if key != "host"]
+    return imap | {"properties": properties, "required": required, "allOf": rules}
 
 
 def _without(keys: Iterable[str]) -> Schema:

@@ -26,9 +26,9 @@ from types import TracebackType
 from typing import Literal, Self
 
 from tests.servers import debian
-from tests.servers.certificates import write_certificates
+from tests.servers.certificates import write_certificates, write_self_signed
 from tests.servers.delivery import Delivery, append_all
-from tests.servers.dovecot_conf import Settings, Storage, render
+from tests.servers.dovecot_conf import ClientCertificates, Settings, Storage, render
 from tests.servers.identity import Identity, ServerUnavailable, server_identity
 from tests.servers.ports import HOST, free_ports
 
@@ -61,6 +61,8 @@ class Dovecot:
     """Run a Dovecot whose users all have the password `PASSWORD`; each user has its own mail below `mail_dir`.
 
     `capability` replaces what IMAP announces (see `capabilities.without`); `separator` is the hierarchy delimiter.
+    `self_signed_for` is the only name of a certificate that no authority signed. `client_certificates`: EXTERNAL is
+    offered, and a certificate of `ca_directory` says who somebody is; where one is needed nobody logs in without.
     Ports, certificates and mail stay the same over `stop` or `kill` and `start`; leaving the context ends everything.
     """
 
@@ -77,6 +79,8 @@ class Dovecot:
         storage: Storage = "sdbox",
         extra_config: str = "",
         certificate_left: datetime.timedelta = datetime.timedelta(days=1),
+        self_signed_for: str = "",
+        client_certificates: ClientCertificates = "no",
     ) -> None:
         self._identity = server_identity()
         self._program = find_program()
@@ -90,7 +94,10 @@ class Dovecot:
         self.mail_dir = self._make_mail_dir(root_dir)
         self.log_file = self._home / "dovecot.log"
         self.ca_file = self._home / "ca.pem"
+        self.certificate_file = self._home / "server.pem"
         write_certificates(self._home, left=certificate_left)
+        if self_signed_for:
+            write_self_signed(self._home, self_signed_for)
         for name in ("modules", "doveconf"):
             (self._base_dir / name).symlink_to(getattr(self._program, name))
         self._config = self._home / "dovecot.conf"
@@ -110,6 +117,7 @@ class Dovecot:
             capability=capability,
             separator=separator,
             storage=storage,
+            client_certificates=client_certificates,
         )
         self._config.write_text(render(settings, self._program.version) + extra_config)
         for path in (self._home, *self._home.iterdir()):
@@ -185,6 +193,16 @@ class Dovecot:
         """Stop and start again, on the same ports with the same mail."""
         self.stop()
         self.start()
+
+    @property
+    def ca_directory(self) -> Path:
+        """Return where the authority is that signs for this server, and for its people."""
+        return self._home
+
+    def renew_certificate(self) -> None:
+        """Show another certificate from now on, of an authority that is another one as well."""
+        write_certificates(self._home)
+        self.restart()
 
     def imap(self, user: str) -> imaplib.IMAP4:
         """Return a connection of the standard library that is logged in as `user`."""

@@ -7,8 +7,37 @@ from typing import Literal
 from tests.servers.identity import Identity
 
 Storage = Literal["sdbox", "maildir"]
+ClientCertificates = Literal["no", "taken", "needed"]
 _SPECIAL_USE = ("Drafts", "Sent", "Trash", "Junk")
 _PATHS = {"sdbox": "~/sdbox", "maildir": "~/Maildir"}
+
+
+_CLIENTS_2_3 = """
+ssl_ca = <{home}/ca.pem
+ssl_require_crl = no
+ssl_verify_client_cert = yes
+auth_ssl_require_client_cert = {is_needed}
+auth_ssl_username_from_cert = yes
+passdb {{
+  driver = static
+  mechanisms = external
+  args = nopassword=yes
+}}
+"""
+_CLIENTS_2_4 = """
+ssl_server_ca_file = {home}/ca.pem
+ssl_server_require_crl = no
+ssl_server_request_client_cert = yes
+auth_ssl_require_client_cert = {is_needed}
+auth_ssl_username_from_cert = yes
+passdb certificates {{
+  driver = static
+  mechanisms_filter = external
+  fields {{
+    nopassword = yes
+  }}
+}}
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +59,16 @@ class Settings:
     capability: str | None
     separator: str
     storage: Storage
+    client_certificates: ClientCertificates
 
 
 def render(settings: Settings, version: tuple[int, int]) -> str:
     """Return the text of dovecot.conf for a Dovecot of this version."""
     dialect = _for_2_3(settings) if version < (2, 4) else _for_2_4(settings)
+    if settings.client_certificates != "no":
+        dialect += (_CLIENTS_2_3 if version < (2, 4) else _CLIENTS_2_4).format(
+            home=settings.home, is_needed=_yes(settings.client_certificates == "needed")
+        )
     return dialect + _for_both(settings, unlimited="0" if version < (2, 4) else "unlimited")
 
 
@@ -104,6 +138,7 @@ service imap {{
 
 def _for_both(settings: Settings, *, unlimited: str) -> str:
     has_tls = bool(settings.imaps_port)
+    takes_certificates = settings.client_certificates != "no"
     return f"""
 protocols = imap pop3
 listen = 127.0.0.1
@@ -125,7 +160,7 @@ default_process_limit = 200
 default_client_limit = 1000
 
 ssl = {_yes(has_tls)}
-auth_mechanisms = plain login scram-sha-1 scram-sha-256
+auth_mechanisms = plain login scram-sha-1 scram-sha-256{" external" if takes_certificates else ""}
 auth_failure_delay = 0
 
 mail_fsync = never

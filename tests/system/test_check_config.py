@@ -112,6 +112,22 @@ def test_warning_of_what_is_not_there_has_its_line(tmp_path: Path) -> None:
     ]
 
 
+def test_what_a_provider_takes_as_a_password_is_said_with_its_line(tmp_path: Path) -> None:
+    """An app password is worth a note, a password that is of no use a warning; both are sound configurations."""
+    provided = GOOD.replace('host = "imap.example.org"', 'provider = "gmail"')
+    isp = '[accounts.isp]\ntype = "pop3"\nprovider = "outlook"\nusername = "ana"\npassword = "x"\n'
+    file = written(tmp_path, provided + isp)
+
+    ended = syncd("check-config", "--config", file)
+
+    assert (ended.returncode, ended.stdout) == (0, f"{file}: 2 accounts, 1 device\n")
+    assert ended.stderr.splitlines() == [
+        f"note: {file}:3: accounts.work.provider: Gmail takes an app password, which needs two factors, and not the"
+        " password of the account",
+        f"warning: {file}:10: accounts.isp.provider: Outlook takes no passwords any more, only tokens of OAuth",
+    ]
+
+
 def test_shipped_example_is_good() -> None:
     """What people copy passes the check they are told to run; the programs that it names are not on every machine."""
     ended = syncd("check-config", "--config", str(EXAMPLE))

@@ -36,11 +36,17 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def init(
-    home: Path, *without: str, option: tuple[str, str | bytes] | None = None, port: str | None = None, **variables: str
+    home: Path,
+    *without: str,
+    option: tuple[str, str | bytes] | None = None,
+    port: str | None = None,
+    kind: str | None = None,
+    **variables: str,
 ) -> subprocess.CompletedProcess[str]:
     """Run it without a terminal, with all options but some, or with another value of one."""
     options: dict[str, str | bytes] = {**OPTIONS, **dict([option] if option else [])}
     options |= {} if port is None else {"--port": port}
+    options |= {} if kind is None else {"--type": kind}
     words = [word for name, value in options.items() if name not in without for word in (name, value)]
     return subprocess.run(
         [*PROGRAM, *words],
@@ -83,7 +89,7 @@ def test_person_who_answers_has_a_configuration_and_a_password_file(tmp_path: Pa
         {
             "Type of the server, imap or pop3 [imap]:": "smtp",
             "or pop3 [imap]: ": "",
-            "Server, such as imap.example.org:": "imap.example.org",
+            "Server, such as imap.example.org, or your address:": "imap.example.org",
             "User name there:": "ana",
             "Name of the account": "work",
             "Command that prints the password": "",
@@ -115,6 +121,41 @@ def test_options_say_it_all_and_nothing_is_asked(tmp_path: Path) -> None:
     assert tomllib.loads(file.read_text()) == tomllib.loads(blocks(ROOT / "README.md", "toml")[0])
 
 
+def test_address_is_enough_at_a_provider_that_is_known(tmp_path: Path) -> None:
+    """The server is not asked for, the user name is offered, and it is said that an app password is needed."""
+    code, shown = in_terminal(
+        tmp_path,
+        {
+            "Type of the server": "",
+            "Server, such as imap.example.org, or your address:": "ana@GoogleMail.com",
+            "User name there [ana@GoogleMail.com]:": "",
+            "Name of the account": "work",
+            "Command that prints the password": "pass show work",
+        }
+        | TO_THE_END,
+    )
+
+    assert code == 0, shown
+    assert "Gmail takes an app password" in shown
+    account = {
+        "type": "imap",
+        "provider": "gmail",
+        "username": "ana@GoogleMail.com",
+        "password_command": ["pass", "show", "work"],
+    }
+    assert tomllib.loads((tmp_path / "etc" / "syncd.toml").read_text())["accounts"] == {"work": account}
+
+
+def test_address_says_server_and_user_name_to_who_has_no_terminal(tmp_path: Path) -> None:
+    """Some providers want only what is before the @."""
+    ended = init(tmp_path, "--username", option=("--host", "ana@icloud.com"))
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("iCloud takes an app-specific password")
+    account = tomllib.loads((tmp_path / "etc" / "syncd.toml").read_text())["accounts"]["work"]
+    assert (account["provider"], account["username"]) == ("icloud", "ana")
+
+
 @pytest.mark.parametrize("missing", ["--host", "--username", "--password-command"])
 def test_without_a_terminal_what_is_missing_is_a_slip_of_usage(tmp_path: Path, missing: str) -> None:
     """It is named, and nothing is written."""
@@ -122,6 +163,15 @@ def test_without_a_terminal_what_is_missing_is_a_slip_of_usage(tmp_path: Path, m
 
     assert (ended.returncode, ended.stdout) == (2, "")
     assert missing in ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_provider_without_pop3_is_no_answer_for_pop3(tmp_path: Path) -> None:
+    """It is told where it is asked, and not once the file is there."""
+    ended = init(tmp_path, option=("--host", "ana@icloud.com"), kind="pop3")
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "this provider has no POP3" in ended.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -157,6 +207,7 @@ def test_problem_of_what_would_be_written_is_told_before_anything_is(tmp_path: P
         ("--username", b"an\xe9", "should be UTF-8"),
         ("--path", b"/mail/an\xe9", "should be UTF-8"),
         ("--host", "imap..example", "a host name"),
+        ("--host", "ana@example.org", "no provider is known by this address"),
         ("--host", "imap.example.org:99999", "should be a number between 1 and 65535"),
         ("--port", "99x", "should be a number between 1 and 65535"),
         ("--port", "0000019999999", "should be a number between 1 and 65535"),

@@ -4,10 +4,12 @@ import ssl
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from syncd.errors import TrustError
+from syncd.errors import SecretError
 from syncd.tls import client_context
-from tests.servers.certificates import write_certificates
+from tests.servers.certificates import write_certificates, write_client_certificate
 
 
 @pytest.fixture
@@ -58,5 +60,39 @@ def test_client_certificate_is_for_those_who_named_it(certificates: Path) -> Non
     both.write_bytes((certificates / "server.pem").read_bytes() + (certificates / "server.key").read_bytes())
 
     assert client_context(client_cert=both) is not client_context()
-    with pytest.raises(TrustError, match="certificate file"):
-        client_context(client_cert=certificates / "none.pem")
+
+
+def test_own_certificate_that_is_of_no_use_says_why_and_asks_nobody(certificates: Path) -> None:
+    """No passphrase is asked for in a terminal where nobody sits."""
+    ours, other = (
+        write_client_certificate(certificates / f"{name}.pem", name, by=certificates).read_text()
+        for name in ("ana", "bo")
+    )
+    certificate, key = ours.partition("-----BEGIN PRIVATE")[0], "-----BEGIN PRIVATE"
+    locked = write_client_certificate(certificates / "locked.pem", "ana", by=certificates, passphrase=b"x").read_text()
+
+    assert why_not(certificates, certificate + key + other.partition(key)[2]) == "the key in it is not that of the"
+    assert why_not(certificates, certificate + rsa_key_pem()) == "the key in it is not that of the"
+    assert why_not(certificates, certificate) == "no certificate with its key in it"
+    assert why_not(certificates, ours.partition(key)[2]) == "no certificate with its key in it"
+    assert why_not(certificates, "") == "no certificate with its key in it"
+    assert why_not(certificates, locked) == "its key has a passphrase, which syncd does not ask for"
+    assert why_not(certificates, None) == "no such file or directory"
+
+
+def why_not(directory: Path, content: str | None) -> str:
+    """Return why a file with this content, None for no file, is of no use."""
+    file = directory / "tried.pem"
+    file.unlink(missing_ok=True)
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(SecretError) as error:
+        client_context(client_cert=file)
+    what, _, why = str(error.value).partition(": ")
+    assert what == "the file of client_cert cannot be used"
+    return why.removesuffix(" certificate")
+
+
+def rsa_key_pem() -> str:
+    key = rsa.generate_private_key(65537, 2048)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()

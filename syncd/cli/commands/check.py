@@ -24,12 +24,15 @@ def check_config(config: ConfigOption = None, is_probing: ProbeOption = False) -
     """Check the configuration; without --probe nothing is connected to."""
     from syncd.cli.screen.words import count
     from syncd.config.absences import absences
+    from syncd.config.checks import what_providers_take
     from syncd.config.problems import Problem, dotted
 
     reading = configuration(config)
     _let_the_daemon_know_the_passwords(reading)
     for key, what in absences(reading.config):
         complain(f"warning: {Problem(reading.keys.where(key), dotted(key), what)}")
+    for key, what, is_of_no_use in what_providers_take(reading.config):
+        complain(f"{'warning' if is_of_no_use else 'note'}: {Problem(reading.keys.where(key), dotted(key), what)}")
     accounts, devices = len(reading.config.accounts), len(reading.config.devices)
     for kind, known in (("account", accounts), ("device", devices)):
         if not known:

@@ -5,11 +5,24 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from syncd.cli.answers import (
+    NOT_UTF8,
+    as_directory,
+    as_file,
+    command_of,
+    in_utf8,
+    like,
+    one_of,
+    port_of,
+    server_of,
+    words_of,
+)
 from syncd.cli.terminal import complain, say
 from syncd.errors import SyncdError
 
@@ -19,13 +32,15 @@ if TYPE_CHECKING:
 _TYPES = ("imap", "pop3")
 _TLS = ("implicit", "starttls", "none")
 _DELETES = "deletes it on the server once it is safe here"
-_NOT_UTF8 = "should be UTF-8"
 
 T = TypeVar("T")
 
 AccountOption = Annotated[str | None, typer.Option("--account", metavar="NAME", help="What the account is called.")]
 TypeOption = Annotated[str | None, typer.Option("--type", metavar="imap|pop3", help="What the server speaks.")]
-HostOption = Annotated[str | None, typer.Option("--host", metavar="HOST[:PORT]", help="The server.")]
+HostOption = Annotated[
+    str | None,
+    typer.Option("--host", metavar="HOST[:PORT]", help="The server, or your address at a provider that is known."),
+]
 PortOption = Annotated[
     str | None, typer.Option("--port", metavar="PORT", help="Its port, where it has another than is usual.")
 ]
@@ -68,12 +83,13 @@ def init(
 
     A password is in a file of its own, or a command prints it. A configuration that is there already is left alone.
     Without a terminal only server, user name and password have to be said; the rest is what would be offered. The port
-    is the usual one unless it is said with the server, as in imap.example.org:1993, and encryption what --tls says.
+    is the usual one unless it is said with the server, as in imap.example.org:1993, and encryption what --tls says. Of
+    many providers an address is enough, which tells the user name as well.
     """
     if password_file is not None and password_command is not None:
         raise typer.BadParameter("--password-file and --password-command exclude each other")
     asking = sys.stdin.isatty()
-    if not (asking or (host and username and (password_file or password_command))):
+    if not (asking or (host and (username or "@" in host) and (password_file or password_command))):
         needed = "--host, --username, and --password-file or --password-command"
         raise typer.BadParameter(f"there is no terminal to ask in, so these are needed: {needed}")
 
@@ -89,22 +105,26 @@ def init(
             sys.stdin.reconfigure(errors="surrogateescape")  # what is no text is asked again, and no end of it all
         say(f"This makes {place}. Enter takes what is in brackets; Ctrl-C ends it, and nothing is written.")
     ask = _Questions(asking)
-    kind = ask("--type", kind, "Type of the server, imap or pop3", _one_of(_TYPES), default="imap")
+    kind = ask("--type", kind, "Type of the server, imap or pop3", one_of(_TYPES), default="imap")
     if asking and kind == "pop3":
         say(f"For POP3, syncd brings all mail and {_DELETES}, in its store.")
-    server = ask("--host", host, f"Server, such as {kind}.example.org", _server)
-    number = server.port if port is None else ask("--port", port, "", _port)
+    server = ask("--host", host, f"Server, such as {kind}.example.org, or your address", partial(server_of, kind=kind))
+    if server.login:
+        say(f"{server.login}.")
+    number = server.port if port is None else ask("--port", port, "", port_of)
     if server.port not in (None, number):
         raise typer.BadParameter(f"says {number}, and the server {server.port}", param_hint="--port")
-    tls = None if tls is None else ask("--tls", tls, "", _one_of(_TLS))
-    username = ask("--username", username, "User name there", _like(values.User))
+    tls = None if tls is None else ask("--tls", tls, "", one_of(_TLS))
+    username = ask("--username", username, "User name there", like(values.User), default=server.username)
     name, login = _account(ask, place.parent, server.host, name=account, file=password_file, command=password_command)
-    device = ask("--device", device, "Name of this device", _like(values.Name), default=_name_of_machine())
+    device = ask("--device", device, "Name of this device", like(values.Name), default=_name_of_machine())
 
     def complete(path: str) -> _Plan:
         """Return all that comes of it; BadParameter, ConfigError or SyncdError if that cannot be."""
-        path = _as_directory(path)
-        answers = Answers(kind, server.host, username, name, device, path, login.file, login.command, number, tls)
+        path = as_directory(path)
+        answers = Answers(
+            kind, server.host, username, name, device, path, login.file, login.command, number, tls, server.provider
+        )
         text = first_config(answers, schema=schema(), is_system=is_system)
         _check(text, place, of_path=f"devices.{device}.path" if asking else "")
         steps = _first_steps(answers, place, has_secret=bool(login.secret), is_named=config is not None)
@@ -165,7 +185,7 @@ class _Questions:
         self, option: str, given: str | None, question: str, check: Callable[[str], T], default: str | None = None
     ) -> T:
         def usable(text: str) -> T:
-            return check(_in_utf8(text))
+            return check(in_utf8(text))
 
         def usable_answer(text: str) -> T:
             try:
@@ -199,7 +219,7 @@ def _account(
 
     given = name
     while True:
-        name = ask("--account", given, "Name of the account, as you like", _like(values.Name), default="mail")
+        name = ask("--account", given, "Name of the account, as you like", like(values.Name), default="mail")
         usual = directory / f"{name}.password"
         if (login := _login(ask, usual, host=host, file=file, command=command)) is not None:
             return name, login
@@ -211,120 +231,25 @@ def _account(
 def _login(ask: _Questions, usual: Path, *, host: str, file: str | None, command: str | None) -> _Login | None:
     """Return where the password is, None where the usual file has another one."""
     if file is not None:
-        return _Login(ask("--password-file", file, "", _as_file))
+        return _Login(ask("--password-file", file, "", as_file))
     if command is not None:
-        return _Login(command=ask("--password-command", command, "", _command))
+        return _Login(command=ask("--password-command", command, "", command_of))
     question = "Command that prints the password, such as: pass show mail (Enter: it is kept in a file)"
-    if words := ask("--password-command", None, question, _words, default=""):
+    if words := ask("--password-command", None, question, words_of, default=""):
         return _Login(command=words)
     if os.path.lexists(usual):
         # NOTE: what is there may be the password of another account, which is nothing for this server.
         is_meant = typer.confirm(f"{usual} is there already. Is the password in it for {host}?")
-        return _Login(_in_utf8(str(usual))) if is_meant else None
-    return _Login(_in_utf8(str(usual)), secret=_secret(f"Password, for {usual} (not shown)"))
+        return _Login(in_utf8(str(usual))) if is_meant else None
+    return _Login(in_utf8(str(usual)), secret=_secret(f"Password, for {usual} (not shown)"))
 
 
 def _secret(question: str) -> str:
     while True:
         try:
-            return _in_utf8(typer.prompt(question, default="", show_default=False, hide_input=True))
+            return in_utf8(typer.prompt(question, default="", show_default=False, hide_input=True))
         except (UnicodeDecodeError, typer.BadParameter):
-            complain(f"Error: {_NOT_UTF8}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Server:
-    host: str
-    port: int | None = None
-
-
-def _server(text: str) -> _Server:
-    """Return a host and the port that may stand behind it; an address of IPv6 has more than one colon, or brackets."""
-    import re
-
-    from syncd.config import values
-
-    check = _like(values.Host)
-    if found := re.fullmatch(r"\[(.*:.*)\](?::(\d+))?|([^:]+):(\d+)", text):
-        address, of_address, host, port = found.groups()
-        number = of_address or port
-        return _Server(check(address or host), None if number is None else _port(number))
-    return _Server(check(text))
-
-
-def _like(kind: Any) -> Callable[[str], str]:
-    """Return a check by a type of the configuration, which says what it should be."""
-    from pydantic import TypeAdapter, ValidationError
-
-    def check(text: str) -> str:
-        try:
-            value: str = TypeAdapter(kind).validate_python(text)
-        except ValidationError as error:
-            raise typer.BadParameter(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
-        return value
-
-    return check
-
-
-def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:
-    def check(text: str) -> str:
-        if text not in words:
-            raise typer.BadParameter(f"should be {', '.join(words[:-1])} or {words[-1]}")
-        return text
-
-    return check
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= 65535):
-        raise typer.BadParameter("should be a number between 1 and 65535")
-    return int(text)
-
-
-def _words(text: str) -> tuple[str, ...]:
-    import shlex
-
-    try:
-        return tuple(shlex.split(text))
-    except ValueError:
-        raise typer.BadParameter("a quote is not closed") from None
-
-
-def _command(text: str) -> tuple[str, ...]:
-    words = _words(text)
-    if not words:
-        raise typer.BadParameter("should be a command")
-    return words
-
-
-def _as_path(text: str) -> str:
-    """Return a path that means the same in the file as here."""
-    if not text or "\0" in text:
-        raise typer.BadParameter("should be a path")
-    return text if text.startswith("~") else _in_utf8(str(Path.cwd() / text))
-
-
-def _as_file(text: str) -> str:
-    path = _as_path(text)
-    if os.path.isdir(os.path.expanduser(path)):  # noqa: PTH111, PTH112 - those raise for a home that nobody has
-        raise typer.BadParameter("should be a file, and is a directory")
-    return path
-
-
-def _as_directory(text: str) -> str:
-    path = _as_path(text)
-    if os.path.realpath(os.path.expanduser(path)) in {os.path.realpath(os.path.expanduser("~")), "/"}:  # noqa: PTH111
-        raise typer.BadParameter("should be a directory of its own, with nothing but mail")
-    return path
-
-
-def _in_utf8(text: str) -> str:
-    """Return a text; BadParameter if octets stand in it that are no UTF-8, as the file has to be."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise typer.BadParameter(_NOT_UTF8) from None
-    return text
+            complain(f"Error: {NOT_UTF8}")
 
 
 def _name_of_machine() -> str:

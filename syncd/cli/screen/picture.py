@@ -7,7 +7,8 @@ and device. A line that is a detail may go, and of a section blocks, where a scr
 from collections.abc import Iterator, Sequence
 
 from syncd.cli.screen.alike import groups_of, remedy_of, whose
-from syncd.cli.screen.words import age, ago, amounts, at_work, bar, count, share, shown, speed, tls, when
+from syncd.cli.screen.connected import connection_of, news_of
+from syncd.cli.screen.words import age, ago, amounts, at_work, bar, count, share, shown, speed, when
 from syncd.config.problems import printable
 from syncd.daemon.status.status import (
     AccountStatus,
@@ -18,17 +19,10 @@ from syncd.daemon.status.status import (
     TroubleStatus,
 )
 from syncd.errors import NO_USE_TO_WAIT
-from syncd.hosts import is_loopback
 from syncd.values import Value, replace
 
 BAD, WARN, GOOD, DIM, STRONG = "red", "yellow", "green", "dim", "bold"
 _CALM = frozenset({"idle", "not running", "waiting to try again"})
-_RUNGS = {"qresync": "QRESYNC", "condstore": "CONDSTORE", "listing": "full compare"}
-_WHY_POLLED = {
-    "pop3": "POP3 has no push",
-    "no_idle": "the server has no push (IDLE)",
-    "one_mailbox_per_connection": "IDLE tells of one mailbox",
-}
 _STALE_S = 2.0
 _FEW = 10
 
@@ -203,10 +197,10 @@ def _account(one: AccountStatus, at: float) -> Block:
     is_well = one.error is None
     lines = [
         *(_failing(one, at) if one.error is not None else _account_state(one)),
-        Line(f"{shown(one.server)}, {_connected(one, at)}", DIM, is_detail=True),
+        Line(f"{shown(one.server)}, {connection_of(one, at)}", DIM, is_detail=True),
     ]
     if one.connection is not None:
-        lines.append(Line(_news(one, at), DIM, is_detail=True))
+        lines.append(Line(news_of(one, at), DIM, is_detail=True))
     return Block(one.name, tuple(lines), is_well)
 
 
@@ -247,43 +241,6 @@ def _working(one: AccountStatus | DeviceStatus) -> Iterator[Line]:
     progress = replace(one.progress, messages_s=None, bytes_s=None) if is_waiting else one.progress
     yield Line(f"{bar(progress)} {at_work(one.doing, progress)}", STRONG)
     yield Line(f"{amounts(progress)}; {speed(progress)}")
-
-
-def _connected(one: AccountStatus, at: float) -> str:
-    link = one.connection
-    plain = "not encrypted (it is this machine)" if is_loopback(one.server.rpartition(":")[0]) else "NOT ENCRYPTED"
-    if link is None:
-        return {"implicit": "TLS", "starttls": "STARTTLS"}.get(one.security, plain) + "; not connected"
-    how = plain if link.tls_version is None else tls(link.tls_version)
-    how += " by STARTTLS" if one.security == "starttls" else ""
-    if not link.is_open:
-        return f"{how}, last connected {ago(at - link.since_at)}"
-    rung = f"; changes by {_rungs(one, link.changes_by)}" if link.changes_by is not None else ""
-    return f"{how}, connected for {age(at - link.since_at)}{rung}"
-
-
-def _rungs(one: AccountStatus, best: str) -> str:
-    lower = [each.changes_by for each in one.mailboxes if each.changes_by not in {None, best}]
-    said = [
-        f", {count(lower.count(rung), 'mailbox', 'mailboxes')} by {_RUNGS[rung]}" for rung in _RUNGS if rung in lower
-    ]
-    return f"{_RUNGS.get(best, best)}{''.join(said)}"
-
-
-def _news(one: AccountStatus, at: float) -> str:
-    news = one.news
-    soon = "" if news.next_poll_at is None else f", next {when(news.next_poll_at - at)}"
-    every = f"every {age(news.poll_interval_s)}{soon}"
-    why = _WHY_POLLED.get(news.why_polled or "")
-    because = "" if why is None else f" ({why})"
-    if news.can_push and news.pushed is None:
-        return f"news by push (IDLE) once it is at rest, and by poll {every}"
-    if news.pushed is None:
-        return f"news by poll {every}{because}"
-    if news.pushed == "*":
-        return f"news of all mailboxes by push (NOTIFY); all is looked at {every}"
-    others = f", {count(news.polled, 'other')} by poll {every}" if news.polled else f"; all is looked at {every}"
-    return f"news of {shown(news.pushed)} by push (IDLE){others}{because}"
 
 
 def _device(one: DeviceStatus, accounts: Sequence[AccountStatus], at: float) -> Block:

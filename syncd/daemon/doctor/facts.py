@@ -160,6 +160,7 @@ class Trouble(StrEnum):
     OTHER_NAME = "other_name"
     UNKNOWN_AUTHORITY = "unknown_authority"
     CA_FILE = "ca_file"
+    PIN = "pin"
     TRUST = "trust"
     PASSWORD = "password"  # noqa: S105 - it could not be had
     LOGIN = "login"
@@ -170,8 +171,9 @@ class Trouble(StrEnum):
 class ServerFacts(Value):
     """Describe an account's server, as far as it could be asked. error: why no further.
 
-    valid_until: of its certificate, in seconds since 1970. protocol: of the encryption, None for none. capabilities:
-    once logged in, None where that was not asked for. login_key: the key that says how to log in.
+    valid_until: of its certificate, in seconds since 1970; fingerprint: its SHA-256; is_pinned: that alone decided.
+    protocol: of the encryption, None for none. capabilities: once logged in, None where that was not asked for.
+    login_key: the key that says how to log in.
     """
 
     account: str
@@ -183,6 +185,8 @@ class ServerFacts(Value):
     trouble: Trouble | None = None
     protocol: str | None = None
     valid_until: float | None = None
+    fingerprint: str = ""
+    is_pinned: bool = False
     capabilities: frozenset[str] | None = None
     is_loopback: bool = False
     login_key: str = "password"

@@ -46,24 +46,28 @@ def judge_config_file(file: Place, directory: Place, user: User) -> Iterator[Fin
 
 
 def judge_secret(secret: Secret, user: User) -> Iterator[Finding]:
-    """Judge a file with a password."""
+    """Judge a file with a password, or with a certificate and its key."""
     place, check = secret.place, "secret_rights"
+    is_key = secret.key.endswith(".client_cert")
+    held, written = ("key", "certificate and its key (PEM)") if is_key else ("password", "password")
     where, named = f"{secret.key}: {place.path}", quote(str(place.path))
     if place.kind is Kind.MISSING:
         yield error(
-            "secret_missing", where, "there is no such file", f"write the password into it, and chmod 600 {named}"
+            "secret_missing", where, "there is no such file", f"write the {written} into it, and chmod 600 {named}"
         )
     elif place.kind is not Kind.FILE or not place.may_read:
         what = "is no file" if place.kind not in (Kind.FILE, Kind.HIDDEN) else f"cannot be read by {user.name}"
         yield error("secret_unreadable", where, what, f"sudo chown {user.name} {named}, and chmod 600 {named}")
     elif place.size_bytes == 0:
-        yield error("secret_missing", where, "is empty", "write the password into its first line")
+        yield error(
+            "secret_missing", where, "is empty", f"write the {written} into {'it' if is_key else 'its first line'}"
+        )
     elif place.mode & _OTHERS_WRITE and not secret.is_private:
         yield _by_whom(place)(check, where, "others can write it", f"chmod 600 {named}")
     elif place.mode & stat.S_IROTH and not secret.is_private:
-        yield warning(check, where, "every user can read the password", f"chmod 600 {named}")
+        yield warning(check, where, f"every user can read the {held}", f"chmod 600 {named}")
     elif place.mode & stat.S_IRGRP and not secret.is_private:
-        yield note(check, where, "its group can read the password", f"chmod 600 {named}, unless that is meant")
+        yield note(check, where, f"its group can read the {held}", f"chmod 600 {named}, unless that is meant")
     else:
         yield ok(check, where, "only its owner can read it")
 

@@ -21,6 +21,10 @@ _REMEDIES = {
         "install ca-certificates; for an authority of your own: ca_file of accounts.{account}, a PEM file with it"
     ),
     Trouble.CA_FILE: "see that ca_file of accounts.{account} is a PEM file, and that the daemon's user can read it",
+    Trouble.PIN: (
+        "ask whoever runs {host}, who reads it off there (openssl x509 -noout -fingerprint -sha256 -in FILE), and"
+        " set pin_sha256 of accounts.{account} to it"
+    ),
     Trouble.TRUST: "see what the server shows: openssl s_client -connect {host}:{port}",
     Trouble.PASSWORD: "see whether the daemon's user gets it: {login_key} of accounts.{account}",
     Trouble.LOGIN: (
@@ -57,12 +61,17 @@ def _check_of(trouble: Trouble) -> str:
 
 
 def _certificate(server: ServerFacts, where: str, now: float) -> Iterator[Finding]:
+    shown = f"SHA-256 {server.fingerprint}"
     if server.valid_until is None:
-        yield ok("certificate", where, f"encrypted ({server.protocol}) and trusted")
+        yield ok("certificate", where, f"encrypted ({server.protocol}) and trusted; {shown}")
         return
     left_s = server.valid_until - now
     day = datetime.fromtimestamp(server.valid_until, UTC).strftime("%Y-%m-%d")
-    what = f"encrypted ({server.protocol}); its certificate is valid until {day}, for {_days(left_s)}"
+    if server.is_pinned:  # then dates do not count
+        what = f"encrypted ({server.protocol}); its certificate is the pinned one, and valid until {day}; {shown}"
+        yield ok("certificate", where, what)
+        return
+    what = f"encrypted ({server.protocol}); its certificate is valid until {day}, for {_days(left_s)}; {shown}"
     if left_s < _SOON_S:
         remedy = f"whoever runs {server.host} has to renew it; on {day} syncd stops trusting the server"
         yield warning("certificate", where, what, remedy)

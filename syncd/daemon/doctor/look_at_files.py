@@ -10,7 +10,6 @@ from pathlib import Path
 from syncd.config.absences import is_program, programs
 from syncd.config.model import Config, DeviceConfig
 from syncd.config.problems import dotted
-from syncd.config.secrets import PRIVATE_DIRECTORIES
 from syncd.config.sources import credential_files
 from syncd.daemon.doctor.facts import DeviceFacts, FileSystem, Kind, Place, Program, Secret, StoreFiles, User
 from syncd.errors import SyncdError
@@ -20,6 +19,7 @@ from syncd.maildir.mounts import MOUNTS, mount_of
 from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.survey import survey, words_of, words_of_former
 from syncd.maildir.watch import directories_to_watch
+from syncd.tls import PRIVATE_DIRECTORIES
 from syncd.users import owner_of
 
 _CASE_BLIND = frozenset({"apfs", "cifs", "exfat", "hfs", "hfsplus", "msdos", "smb3", "vfat"})
@@ -81,10 +81,12 @@ class Looker:
         )
 
     def secrets(self, config: Config) -> Iterator[Secret]:
-        """Yield the files with passwords."""
+        """Yield the files with passwords, and with keys."""
         for name, account in config.accounts.items():
             if account.password_file is not None:
                 yield self._secret(f"accounts.{name}.password_file", account.password_file)
+            if account.client_cert is not None:
+                yield self._secret(f"accounts.{name}.client_cert", account.client_cert)
         for path in credential_files():
             yield self._secret("credential", path)
 

@@ -12,6 +12,7 @@ from syncd.daemon.doctor.facts import ServerFacts, Trouble
 from syncd.daemon.serving.passwords import Password
 from syncd.errors import (
     LoginRefusedError,
+    PinError,
     RefusedError,
     SecretError,
     SyncdError,
@@ -21,6 +22,7 @@ from syncd.errors import (
     text_of,
 )
 from syncd.hosts import is_loopback
+from syncd.tls import fingerprint_of
 from syncd.values import replace
 
 _AT_ONCE = 32
@@ -136,19 +138,32 @@ class _Visit:
     def _encrypted(self, encryption: ssl.SSLObject | None) -> None:
         if encryption is None:
             return
-        certificate = encryption.getpeercert() or {}
-        until = certificate.get("notAfter")
+        certificate = encryption.getpeercert(binary_form=True) or b""
         self.facts = replace(
             self.facts,
             protocol=encryption.version() or "TLS",
-            valid_until=float(ssl.cert_time_to_seconds(until)) if isinstance(until, str) else None,
+            valid_until=_end_of(certificate),
+            fingerprint=fingerprint_of(certificate),
+            is_pinned=self._account.pin_sha256 is not None,
         )
+
+
+def _end_of(certificate: bytes) -> float | None:
+    """Return when a certificate ends; None for one that nobody can read: if it is pinned, it need not be read."""
+    from cryptography import x509  # noqa: PLC0415  # heavy, and only those who are asked how it is need it
+
+    try:
+        return x509.load_der_x509_certificate(certificate).not_valid_after_utc.timestamp()
+    except ValueError:
+        return None
 
 
 def trouble_of(error: BaseException) -> Trouble:
     """Return what kind of trouble an error of a connection is."""
     cause = error.__cause__
     match error:
+        case PinError():
+            return Trouble.PIN
         case TrustError() if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLCertVerificationError):
             return Trouble.CA_FILE
         case TrustError():

@@ -26,7 +26,13 @@ class Password:
 
     @asynccontextmanager
     async def __call__(self) -> AsyncIterator[Secret]:
-        """Yield what to log in with. A token is asked for anew, and nothing of it is left here afterwards."""
+        """Yield what to log in with, None where a certificate is all there is.
+
+        A token is asked for anew, and nothing of it is left here afterwards.
+        """
+        if self._config.has_only_certificate:
+            yield None
+            return
         if self._config.token_command is None:
             yield await self._password()
             return

@@ -21,6 +21,10 @@ From the beginning on, for a server's words stand further back, and are never a 
 """
 
 
+_OF_OWN_CERTIFICATE = "the file of client_cert"
+"""How `tls` begins to say that our own certificate is of no use."""
+
+
 def account_remedy(
     cause: Cause | None,
     name: str,
@@ -43,12 +47,20 @@ def account_remedy(
     if is_lasting and (cause is None or cause in BY_ITSELF):
         return f"see what it says, and {table}; {again}"
     match cause:
+        case Cause.LOGIN_REFUSED if config.has_only_certificate:
+            return f"check username and client_cert of {table}, or set a password beside it; {again}"
         case Cause.LOGIN_REFUSED:
             return f"check username and {config.login_key} of {table}; {_wanted(config)}; {again}"
         case Cause.NO_PASSWORD:
-            return f"see that {config.login_key} of {table} works for the user that runs syncd; {again}"
+            named = "client_cert" if error is not None and _OF_OWN_CERTIFICATE in error else config.login_key
+            return f"see that {named} of {table} works for the user that runs syncd; {again}"
+        case Cause.UNTRUSTED if error is not None and "client_cert" in error:
+            return f"see that client_cert of {table} is the one that the server knows; {again}"
+        case Cause.UNTRUSTED if config.pin_sha256 is not None:
+            return f"compare with what whoever runs the server says, then set pin_sha256 of {table}; {again}"
         case Cause.UNTRUSTED:
-            return f"check host, port and tls of {table}; for a certificate of its own set ca_file; {again}"
+            own = "for a certificate of its own set ca_file or pin_sha256"
+            return f"check host, port and tls of {table}; {own}; {again}"
         case Cause.UNREACHABLE:
             return f"check this machine's network, and host, port and tls of {table}; {later}"
         case Cause.REFUSED:

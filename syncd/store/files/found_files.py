@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import (
     Connection,
-    Integer,
     Select,
     and_,
     bindparam,
@@ -41,7 +40,6 @@ from syncd.store.tables.schema import (
     body,
     journal,
     mailbox,
-    replica,
     replica_message,
     server_message,
 )
@@ -240,11 +238,6 @@ def _with_found() -> Select[Any]:
     return select(replica_message.c.replica_id).where(is_unsettled(ReplicaState.FOUND)).distinct()
 
 
-def wait_for_reading(conn: Connection, *, account_id: int) -> bool:
-    """Tell whether a device found files of an account since its server was read as a whole."""
-    return conn.execute(_awaiting(), {"of_account": account_id}).first() is not None
-
-
 def _found(conn: Connection, of: ReplicaRow, body_ids: Iterable[int]) -> Sequence[Candidate]:
     """Return the found files of a replica that may be one of these bodies."""
     query = (
@@ -388,21 +381,3 @@ def values_of(seen: Sighting) -> dict[str, Any]:
         "size_bytes": seen.size_bytes or 0,
         "mtime": seen.mtime or 0,
     }
-
-
-@cache
-def _awaiting() -> Select[Any]:
-    of = bindparam("of_account", type_=Integer)
-    since = select(account.c.succeeded_at).where(account.c.id == of).scalar_subquery()
-    return (
-        select(replica_message.c.id)
-        .join(replica, replica.c.id == replica_message.c.replica_id)
-        .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
-        .where(
-            mailbox.c.account_id == of,
-            mailbox.c.gone_at.is_(None),
-            is_unsettled(ReplicaState.FOUND),
-            replica.c.listed_at > since,
-        )
-        .limit(1)
-    )

@@ -5,7 +5,7 @@ from functools import partial
 from sqlalchemy import Connection
 
 from syncd.store.engine.changed_rows import Topic
-from syncd.store.files import found_files, settled_uploads
+from syncd.store.files import found_waits, settled_uploads
 from syncd.store.trees import accounts
 from syncd.sync.accounts.served_account import ServedAccount
 from syncd.sync.remembered import Remembered
@@ -22,7 +22,7 @@ class Successes:
         self._recorded_at: float | None = None
         self._awaited = Remembered(
             account.db,
-            lambda conn, id_: found_files.wait_for_reading(conn, account_id=id_),
+            lambda conn, id_: found_waits.wait_for_reading(conn, account_id=id_),
             reads=lambda _: {Topic.LISTED, Topic.FOUND},
         )
 

@@ -58,6 +58,8 @@ def endpoint_of(config: ImapConfig) -> Endpoint:
         config.port,
         tls=config.tls.value,
         ca_file=config.ca_file,
+        pin_sha256=config.pin_sha256,
+        client_cert=config.client_cert,
         allow_plaintext=config.allow_plaintext,
     )
 

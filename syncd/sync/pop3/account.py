@@ -43,10 +43,16 @@ _SECURITY = {Tls.IMPLICIT: Security.TLS, Tls.STARTTLS: Security.STLS, Tls.NONE: 
 
 
 async def endpoint_of(config: Pop3Config) -> Endpoint:
-    """Return where an account's server is, and how a line to it is protected; TrustError for unusable files."""
+    """Return where an account's server is, and how a line to it is protected.
+
+    TrustError or SecretError for unusable files.
+    """
     security = _SECURITY[config.tls]
-    context = None if security is Security.PLAIN else await asyncio.to_thread(client_context, config.ca_file)
-    return Endpoint(config.host, config.port, security, context)
+    if security is Security.PLAIN:
+        return Endpoint(config.host, config.port, security)
+    is_pinned = config.pin_sha256 is not None
+    settings = partial(client_context, config.ca_file, client_cert=config.client_cert, verifies=not is_pinned)
+    return Endpoint(config.host, config.port, security, await asyncio.to_thread(settings), config.pin_sha256)
 
 
 class Pop3Account:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from syncd.config.absences import absences
-from tests.unit.config.builders import IMAP, LAPTOP, reading
+from tests.unit.config.builders import IMAP, LAPTOP, POP3, reading
 
 
 def test_programs_and_password_files_that_are_not_there_are_named(tmp_path: Path) -> None:
@@ -21,6 +21,8 @@ def test_programs_and_password_files_that_are_not_there_are_named(tmp_path: Path
         + IMAP.replace("work", "unit")
         .replace("imap.", "unit.")
         .replace('password = "correct horse"', 'password_file = "/run/secrets/x"')
+        + POP3
+        + 'client_cert = "gone.pem"\n'
         + LAPTOP
         + '[hooks]\non_new_mail = ["true"]\non_hold = ["/nonexistent/tell-me"]\n'
     )
@@ -28,5 +30,6 @@ def test_programs_and_password_files_that_are_not_there_are_named(tmp_path: Path
     assert dict(absences(reading(tmp_path, text).config)) == {
         ("accounts", "work", "password_command"): "there is no program nosuchpass, or it may not be run",
         ("accounts", "home", "password_file"): f"there is no file {tmp_path}/gone, or it may not be read",
+        ("accounts", "isp", "client_cert"): f"there is no file {tmp_path}/gone.pem, or it may not be read",
         ("hooks", "on_hold"): "there is no program /nonexistent/tell-me, or it may not be run",
     }

@@ -21,9 +21,6 @@ def with_key(table: str, line: str) -> str:
 @pytest.mark.parametrize(
     ("table", "line"),
     [
-        ("accounts.work", 'provider = "gmail"'),
-        ("accounts.work", f'pin_sha256 = "{"0" * 64}"'),
-        ("accounts.work", 'client_cert = "x.pem"'),
         ("accounts.isp", 'keep = "14d"'),
         ("accounts.isp", 'keep = "forever"'),
         ("accounts.isp", 'forward_to = "work/INBOX"'),

@@ -28,6 +28,15 @@ def test_every_line_that_is_only_a_hint_may_be_taken(tmp_path: Path, kind: str) 
         assert problems(tmp_path, text) == []
 
 
+def test_provider_stands_in_place_of_its_server(tmp_path: Path) -> None:
+    """The server can be read in a comment, which may be taken."""
+    text = text_of(replace(ANA, host="posteo.de", provider="posteo"))
+
+    assert tomllib.loads(text)["accounts"]["work"].keys() == {"type", "provider", "username", "password_file"}
+    assert problems(tmp_path, text) == problems(tmp_path, text.replace("# host", "host")) == []
+    assert tomllib.loads(text.replace("# host", "host"))["accounts"]["work"]["host"] == "posteo.de"
+
+
 def test_answers_are_what_the_file_says_whatever_is_in_them() -> None:
     """Quotes, backslashes and letters of any script are no syntax."""
     odd = 'a"b\\c\x7f\u00e9\U0001f600 = #'

@@ -47,7 +47,7 @@ type = "imap"
 host = "imap.example.org"
 username = "ana"
 password = "x"
-provider = "gmail"
+provider = "gmial"
 """
     assert problems(tmp_path, text) == [
         'syncd.toml:5: accounts.work.pasword: unknown key (did you mean "password"?)',
@@ -61,7 +61,7 @@ provider = "gmail"
         "syncd.toml:26: daemon.listen: should have a port between 1 and 65535",
         "syncd.toml:29: hooks.on_new_mail: should not be empty",
         'syncd.toml:30: hooks.on_holds: unknown key (did you mean "on_hold"?)',
-        "syncd.toml:37: accounts.home.provider: not available in this version of syncd; remove the key",
+        'syncd.toml:37: accounts.home.provider: unknown provider (did you mean "gmail"?)',
     ]
 
 

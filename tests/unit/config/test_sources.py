@@ -84,9 +84,9 @@ def test_whole_account_can_come_from_variables(tmp_path: Path) -> None:
         ("SYNCD_GUARD", '{"cuont": 3}', 'guard.cuont: unknown key (did you mean "count"?)'),
         ("SYNCD_ACCOUNTS__WORK__PASWORD", "x", 'accounts.work.pasword: unknown key (did you mean "password"?)'),
         (
-            "SYNCD_ACCOUNTS__WORK__CLIENT_CERT",
-            "x.pem",
-            "accounts.work.client_cert: not available in this version of syncd",
+            "SYNCD_ACCOUNTS__WORK__PIN_SHA256",
+            "5f1d",
+            "accounts.work.pin_sha256: should be a SHA-256 fingerprint",
         ),
         ("SYNCD_ACCOUNTS__WROK__PASSWORD", "x", 'accounts.wrok.type: missing: "imap" or "pop3"'),
     ],

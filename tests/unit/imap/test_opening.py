@@ -2,17 +2,15 @@
 
 import asyncio
 import base64
-import hashlib
 import ssl
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from syncd.errors import (
     ConnectionLostError,
     LoginRefusedError,
+    PinError,
     ProtocolError,
     RefusedError,
     SyncdError,
@@ -23,7 +21,7 @@ from syncd.errors import (
 from syncd.imap.connection import ImapConnection
 from syncd.imap.endpoint import Endpoint
 from syncd.imap.limits import Limits
-from tests.servers.certificates import write_certificates
+from tests.servers.certificates import fingerprint, write_certificates
 from tests.servers.ports import free_ports
 from tests.unit.imap.scripted import GREETING, Peer, Script, Served, serve
 
@@ -84,20 +82,17 @@ async def test_wrong_host_name_is_refused(certificates: Path, server_tls: ssl.SS
         assert "not trusted" in str(await refused(endpoint, TrustError))
 
 
-@pytest.mark.parametrize("of_key", [True, False])
-async def test_pin_alone_decides(certificates: Path, server_tls: ssl.SSLContext, *, of_key: bool) -> None:
-    """A pinned certificate or key needs no authority; another is refused, whoever signed it."""
-    certificate = x509.load_pem_x509_certificate((certificates / "server.pem").read_bytes())
-    key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    pin = hashlib.sha256(key if of_key else certificate.public_bytes(Encoding.DER)).hexdigest().upper()
+async def test_pin_alone_decides(certificates: Path, server_tls: ssl.SSLContext) -> None:
+    """A pinned certificate needs no authority; another is refused, whoever signed it, before anything is said."""
+    pin = fingerprint(certificates / "server.pem")
 
     async with serve(greet, tls=server_tls) as served:
-        connection = await ImapConnection.open(implicit(served, pin_sha256=("00" * 32, pin)))
+        connection = await ImapConnection.open(implicit(served, pin_sha256=pin))
         await connection.aclose()
         ca_file = certificates / "ca.pem"
-        error = await refused(implicit(served, pin_sha256=("00" * 32,), ca_file=ca_file), TrustError)
+        error = await refused(implicit(served, pin_sha256="00" * 32, ca_file=ca_file), PinError)
 
-    assert "pinned" in str(error)
+    assert f"expected {'00' * 32}, came {pin};" in str(error)
 
 
 async def test_unusable_certificate_file_is_a_matter_of_trust(tmp_path: Path) -> None:
@@ -283,7 +278,7 @@ async def test_preauth_needs_no_login() -> None:
 
 
 async def log_in(
-    capabilities: bytes, script: Script, username: str = "ana", password: str = "secret"
+    capabilities: bytes, script: Script, username: str = "ana", password: str | None = "secret"
 ) -> frozenset[str]:
     """Log in to a server with these capabilities and return those of after login."""
 
@@ -324,6 +319,32 @@ async def test_plain_with_continuation() -> None:
         await peer.answer(b"CAPABILITY", b"* CAPABILITY IMAP4rev1\r\n")
 
     assert await log_in(b"AUTH=PLAIN", script) == {"IMAP4REV1"}
+
+
+async def log_in_by_certificate(capabilities: bytes, script: Script) -> frozenset[str]:
+    return await log_in(capabilities, script, password=None)
+
+
+async def test_certificate_alone_says_the_name_only() -> None:
+    """EXTERNAL: TLS has shown the proof; the server is told who is meant, and PLAIN is not used."""
+
+    async def script(peer: Peer) -> None:
+        command = await peer.expect(b"AUTHENTICATE EXTERNAL ")
+        assert base64.b64decode(command.split()[2]) == b"ana"
+        await peer.ok()
+        await peer.answer(b"CAPABILITY", b"* CAPABILITY IMAP4rev1\r\n")
+
+    assert await log_in_by_certificate(b"SASL-IR AUTH=PLAIN AUTH=EXTERNAL", script) == {"IMAP4REV1"}
+
+
+async def test_server_that_takes_no_certificate_is_told_nothing() -> None:
+    """Neither an empty password nor the name."""
+
+    async def script(peer: Peer) -> None:
+        assert await peer.reader.read() == b""
+
+    with pytest.raises(LoginRefusedError, match="EXTERNAL"):
+        await log_in_by_certificate(b"IMAP4rev1 AUTH=PLAIN", script)
 
 
 async def test_unexpected_challenge_is_broken_off() -> None:

@@ -104,7 +104,7 @@ complete -c syncd -n '__syncd_at " check-config"' -l probe -d 'Log in at the ser
 complete -c syncd -n '__syncd_at " check-config"' -l help -d 'Show how it is used, and exit'
 complete -c syncd -n '__syncd_at " init"' -l account -x -d 'What the account is called'
 complete -c syncd -n '__syncd_at " init"' -l type -x -a 'imap pop3' -d 'What the server speaks'
-complete -c syncd -n '__syncd_at " init"' -l host -x -d 'The server'
+complete -c syncd -n '__syncd_at " init"' -l host -x -d 'The server, or your address at a provider that is known'
 complete -c syncd -n '__syncd_at " init"' -l port -x -d 'Its port, where it has another than is usual'
 complete -c syncd -n '__syncd_at " init"' -l tls -x -a 'implicit starttls none' -d 'How it is encrypted; none only to this machine'
 complete -c syncd -n '__syncd_at " init"' -l username -x -d 'The name to log in with'
