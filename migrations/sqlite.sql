@@ -14,7 +14,7 @@ CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO "alembic_version" VALUES('0022');
+INSERT INTO "alembic_version" VALUES('0023');
 CREATE TABLE base_message (
 	replica_id INTEGER NOT NULL, 
 	message_id INTEGER NOT NULL, 
@@ -179,7 +179,7 @@ CREATE TABLE replica (
 	version BIGINT DEFAULT 0 NOT NULL, 
 	server_cursor BIGINT DEFAULT 0 NOT NULL, 
 	replica_cursor BIGINT DEFAULT 0 NOT NULL, 
-	listed_at DOUBLE, 
+	listed_at DOUBLE, moving_to TEXT, 
 	CONSTRAINT fk_replica_device_id FOREIGN KEY(device_id) REFERENCES device (id) ON DELETE CASCADE, 
 	CONSTRAINT fk_replica_mailbox_id FOREIGN KEY(mailbox_id) REFERENCES mailbox (id) ON DELETE CASCADE, 
 	CONSTRAINT uq_replica_device_id_directory UNIQUE (device_id, directory), 

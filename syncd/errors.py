@@ -44,6 +44,7 @@ class Cause(StrEnum):
     AWAY = "away"
     DISK_FULL = "disk_full"
     FILES = "files"
+    MAILBOX_LOST = "mailbox_lost"
     OTHER = "other"
     UNEXPECTED = "unexpected"
 
@@ -127,6 +128,12 @@ class FileError(SyncdError, OSError):
     reach = Reach.DEVICE
 
 
+class MailboxLostError(FileError):
+    """The directory of a mailbox is not there, or not whole, and nobody but a person brings it back."""
+
+    reach = Reach.MAILBOX
+
+
 class MailboxNameError(SyncdError, ValueError):
     """A mailbox name cannot be represented on the other side."""
 
@@ -189,6 +196,7 @@ _CAUSES: tuple[tuple[type[BaseException], Cause], ...] = (
     (ProtocolError, Cause.NOT_UNDERSTOOD),
     (RefusedError, Cause.REFUSED),
     (DeviceAwayError, Cause.AWAY),
+    (MailboxLostError, Cause.MAILBOX_LOST),
     (FileError, Cause.FILES),
     (SyncdError, Cause.OTHER),
 )

@@ -91,7 +91,9 @@ def _connect(channel: socket.socket, path: Path) -> None:
     except BlockingIOError as error:  # it has not taken those who came before
         raise SyncdError("the daemon does not answer") from error
     except PermissionError as error:
-        raise SyncdError(f"the socket {path} belongs to another user: only the owner may ask") from error
+        from syncd.users import of_another
+
+        raise SyncdError(f"the socket {path} is another user's, and only that one may ask{of_another(path)}") from error
     except OSError as error:
         if error.errno is None:  # NOTE: so Python says that no socket can have so long a path
             raise DaemonDownError("the daemon is not running") from error

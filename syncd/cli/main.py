@@ -12,7 +12,7 @@ from pathlib import Path
 
 from syncd.cli import output
 from syncd.cli.terminal import complain, say
-from syncd.errors import SyncdError
+from syncd.errors import StoreError, SyncdError, Temper
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes; FAILED also where something is held, USAGE also for a configuration that cannot be used.
@@ -44,7 +44,9 @@ def main() -> None:
         complain(f"syncd: {error}")
         sys.exit(USAGE)
     except SyncdError as error:
-        complain(f"syncd: {error}")
+        # NOTE: what a database says of its file names no file, and a damaged one no version helps against.
+        is_broken = type(error) is StoreError and error.temper is Temper.GIVE_UP
+        complain(f"syncd: {error}{'; syncd doctor says which, and what to do' if is_broken else ''}")
         sys.exit(FAILED)
     except KeyboardInterrupt:
         complain("Aborted.")

@@ -53,6 +53,7 @@ def _tables(answers: Answers) -> Iterator[str]:
         login = _line("password_file", answers.password_file)
     else:
         login = _line("password_command", list(answers.password_command))
+    printed = "of it" if answers.password_file is not None else "that it prints"
     yield "".join(
         (
             "# One table for each account. Its name is part of the names of directories on the devices.\n",
@@ -67,7 +68,7 @@ def _tables(answers: Answers) -> Iterator[str]:
             if answers.tls is not None
             else _hint('tls = "implicit"', 'encrypted from the beginning; or "starttls"'),
             _line("username", answers.username),
-            "# The first line of it is the password:\n",
+            f"# The first line {printed} is the password:\n",
             login,
             _hint(*_MORE[answers.kind]),
         )

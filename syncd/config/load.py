@@ -136,11 +136,17 @@ class _Report:
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
         self._keys: set[KeyPath] = set()
+        self._unavailable: Mapping[KeyPath, str] = {}
+
+    def refuse(self, unavailable: Iterable[tuple[KeyPath, str]]) -> None:
+        """Take which keys are not available, so that of their values, however they are wrong, only that is said."""
+        self._unavailable = dict(unavailable)
 
     def add(self, path: KeyPath, text: str) -> None:
         """Add a problem of a key, unless the key has one already."""
         if path not in self._keys:
             self._keys.add(path)
+            text = self._unavailable.get(path, text)
             self.problems.append(Problem(self.keys.where(path), dotted(path), text))
 
     def without_broken(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,6 +201,7 @@ def _parsed(text: str, file: Path) -> dict[str, Any]:
 
 
 def _checked(values: dict[str, Any], base: Path, environ: Mapping[str, str], report: _Report) -> Config | None:
+    report.refuse(unavailable(values))
     config = _validated(values, base, report)
     if config is None:
         # What is left without the broken tables goes through the same checks: one report names everything.

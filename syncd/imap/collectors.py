@@ -121,7 +121,8 @@ def _entries(told: Iterable[ListEntry | StatusRow]) -> tuple[ListEntry, ...]:
     rows: dict[bytes, StatusRow] = {}
     for one in told:
         if isinstance(one, StatusRow):
-            rows[one.octets] = one
+            known = rows.get(one.octets)
+            rows[one.octets] = one if known is None else one.over(known)  # NOTIFY may tell of less in between
         elif (before := entries.get(one.octets)) is None:
             entries[one.octets] = one
         else:
@@ -142,7 +143,7 @@ class Counting:
         if not isinstance(response, StatusRow):
             return False
         if response.octets == self._octets or response.octets.upper() == self._octets.upper() == b"INBOX":
-            self.row = response
+            self.row = response if self.row is None else response.over(self.row)
         return True
 
 

@@ -21,6 +21,7 @@ from syncd.errors import (
 )
 from syncd.imap.arguments import Argument, command_line, string
 from syncd.imap.collectors import Listing
+from syncd.imap.elsewhere import Elsewhere
 from syncd.imap.encryption import EncryptedTransport
 from syncd.imap.endpoint import Endpoint, check_pin, check_plaintext, tls_context
 from syncd.imap.events import EventLog
@@ -36,6 +37,7 @@ from syncd.log import log
 from syncd.tls import opening_error
 
 _IN_REV2 = frozenset({"MOVE", "UIDPLUS", "UNSELECT"})
+_OVERFLOW = "NOTIFICATIONOVERFLOW"
 _DECLINED_MAX = 2
 """After so many NOs in a row an extension is not used over this connection any more."""
 
@@ -52,7 +54,10 @@ SinkFactory = Callable[[int], LiteralSink | None]
 
 
 class Session:
-    """Own one wire: see `open`; `events` is what the server reported of the selected mailbox unasked."""
+    """Own one wire: see `open`; `events` is what the server reported of the selected mailbox unasked.
+
+    `elsewhere`: what it reported of all others.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -66,6 +71,7 @@ class Session:
         """What was asked of single mailboxes (RFC 7889), by their names."""
         self.is_authenticated = False
         self.events = EventLog()
+        self.elsewhere = Elsewhere()
         self.has_modseqs: bool | None = None
         """Whether the selected mailbox has mod-sequences, else a command that names them is BAD (RFC 7162 §3.1.2.2).
 
@@ -336,18 +342,28 @@ class Session:
             self._know(response.names)
         elif isinstance(response, Enabled):
             self.enabled |= response.names
-        elif isinstance(response, Status) and response.kind == "BYE":
-            self._farewell = said(response.text)
+        elif isinstance(response, Status):
+            self._hear(response)
         for collector in self._collectors:
             if collector.take(response):
                 return
         self.events.add(response)
+        self.elsewhere.add(response)
+
+    def _hear(self, response: Status) -> None:
+        if response.kind == "BYE":
+            self._farewell = said(response.text)
+        elif response.text.code == _OVERFLOW and self.elsewhere.is_told:
+            # NOTE: from then on it tells of nothing (RFC 5465 §5.8), and where Dovecot is asked once more, neither.
+            self.wire.fail_all(ConnectionLostError("the server tells of mailboxes no more: too much happened there"))
 
     def on_answers(self, responses: Iterable[Untagged]) -> None:
         for response in responses:
             for collector in self._collectors:
                 if collector.take(response):
                     break
+            else:
+                self.elsewhere.add(response)
 
     def open_sink(self, size_bytes: int) -> LiteralSink | None:
         return self._sink_factory(size_bytes) if self._sink_factory is not None else None

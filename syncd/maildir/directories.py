@@ -37,6 +37,15 @@ class Renaming(Enum):
     MISSING = "missing"
 
 
+class Whereabouts(Enum):
+    """What has which name of a directory that was about to be renamed: ONE_OF_BOTH is it, or none, where both are."""
+
+    RENAMED = "renamed"
+    STAYED = "stayed"
+    ONE_OF_BOTH = "one of both"
+    NOWHERE = "nowhere"
+
+
 def rename_directory(root: ReplicaRoot, source: PurePosixPath, target: PurePosixPath) -> Renaming:
     """Rename a directory below the root, durably; an empty mailbox is no obstacle.
 
@@ -46,7 +55,7 @@ def rename_directory(root: ReplicaRoot, source: PurePosixPath, target: PurePosix
         old, new = _inode(root, source), _inode(root, target)
         if old is None:
             return Renaming.MISSING if new is None else Renaming.FOUND
-        if new not in {None, old} and not remove_mailbox(root, target):
+        if not make_way(root, source, target):
             return Renaming.TAKEN
         try:
             root.make(target.parent)
@@ -60,6 +69,22 @@ def rename_directory(root: ReplicaRoot, source: PurePosixPath, target: PurePosix
             os.fsync(target_fd)
             os.fsync(source_fd)
     return Renaming.DONE
+
+
+def make_way(root: ReplicaRoot, source: PurePosixPath, target: PurePosixPath) -> bool:
+    """Remove an empty mailbox that has the new name of a directory; tell whether no other directory has it now."""
+    with failing("look for a mailbox directory"):
+        old, new = _inode(root, source), _inode(root, target)
+    return new in {None, old} or remove_mailbox(root, target)
+
+
+def whereabouts(root: ReplicaRoot, source: PurePosixPath, target: PurePosixPath) -> Whereabouts:
+    """Tell which name a directory has that was about to be renamed, when none had the new one; FileError if unknown."""
+    with failing("look for a mailbox directory"):
+        old, new = _inode(root, source), _inode(root, target)
+    if old is None:
+        return Whereabouts.NOWHERE if new is None else Whereabouts.RENAMED
+    return Whereabouts.STAYED if new in {None, old} else Whereabouts.ONE_OF_BOTH
 
 
 def renamed_before(root: ReplicaRoot, source: PurePosixPath, target: PurePosixPath) -> Renaming | None:

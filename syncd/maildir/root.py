@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
 
-from syncd.errors import DeviceAwayError, FileError, Reach
+from syncd.errors import DeviceAwayError, MailboxLostError
 from syncd.mail.paths import path_of
 from syncd.maildir.failures import failing
 from syncd.maildir.files import CUR, NEW, SUBDIRS, TMP, MailboxDirectory, Times, times_of
@@ -47,6 +47,8 @@ class ReplicaRoot:
 
     def mailbox(self, directory: PurePosixPath) -> MailboxDirectory:
         """Open a mailbox directory; FileError that reaches the mailbox when it, cur/, new/ or tmp/ is no directory.
+
+        It is a MailboxLostError where one of them is not there.
 
         A link instead of a directory is refused at every step.
         """
@@ -105,7 +107,7 @@ class ReplicaRoot:
     def opened(self, directory: PurePosixPath, *, is_mailbox: bool = False) -> Iterator[int]:
         """Give a descriptor of a directory below the root, or of the root; OSError when there is none.
 
-        is_mailbox: FileError that says what to do about that.
+        is_mailbox: MailboxLostError then.
         """
         if not directory.parts:
             yield self.fd
@@ -242,7 +244,7 @@ def _opened(name: str, parent_fd: int, opened: ExitStack) -> int:
 
 
 def _opened_subdirs(fd: int) -> dict[str, int]:
-    """Open cur/, new/ and tmp/ of a mailbox; FileError that names those that it lacks."""
+    """Open cur/, new/ and tmp/ of a mailbox; MailboxLostError that names those that it lacks."""
     fds: dict[str, int] = {}
     lacking: list[str] = []
     try:
@@ -252,20 +254,12 @@ def _opened_subdirs(fd: int) -> dict[str, int]:
             except FileNotFoundError:
                 lacking.append(f"{subdir}/")
         if lacking:
-            raise _lost(f"its directory has no {' and no '.join(lacking)}")
+            raise MailboxLostError(f"its directory has no {' and no '.join(lacking)}")
     except BaseException:
         for opened in fds.values():
             os.close(opened)
         raise
     return fds
-
-
-def _lost(what: str) -> FileError:
-    # NOTE: an empty one, made before the adoption, would say that all that was in it is deleted.
-    what_to_do = (
-        "bring back what was there; if that is lost, syncd adopt and only then an empty one have it delivered again"
-    )
-    return FileError(f"{what}: {what_to_do}", reach=Reach.MAILBOX)
 
 
 def _reached(root_fd: int, directory: PurePosixPath, opened: ExitStack) -> tuple[int, bool]:
@@ -285,11 +279,11 @@ def _names_in(fd: int) -> frozenset[str]:
 
 
 def _walk_to_mailbox(root_fd: int, directory: PurePosixPath) -> int:
-    """Do what `_walk` does; FileError that says what to do where there is nothing."""
+    """Do what `_walk` does; MailboxLostError where there is nothing."""
     try:
         return _walk(root_fd, directory)
     except FileNotFoundError as error:
-        raise _lost("its directory is not there") from error
+        raise MailboxLostError("its directory is not there") from error
 
 
 def _walk(root_fd: int, directory: PurePosixPath) -> int:

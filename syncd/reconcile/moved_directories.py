@@ -40,6 +40,16 @@ def moved_directories(
     return {gone[name].mailbox_id: to for name, to in moved.items()}
 
 
+def has_moved(files: Collection[str], source: Collection[str], target: Collection[str]) -> tuple[bool, bool]:
+    """Return whether a directory is the one that has its new name now, and whether that is certain.
+
+    files: of names that no other directory has. source, target: what is in the directories of the old and the new name.
+    """
+    in_source, in_target = (len(frozenset(files).intersection(each)) for each in (source, target))
+    is_certain = not files or (in_source > 0) != (in_target > 0)
+    return in_target > in_source, is_certain
+
+
 def _found(one: WentDirectory, came: Mapping[MailboxName, Collection[str]]) -> MailboxName | None:
     """Return the directory that has nearly all files of one that went."""
     counts = {name: len(one.files.intersection(files)) for name, files in came.items()}

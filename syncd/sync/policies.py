@@ -36,6 +36,11 @@ def selection_of(device: DeviceConfig, *, now: float) -> Selection:
     return Selection(not_before, device.max_size_bytes)
 
 
+def selections_of(config: Config, *, now: float) -> dict[str, Selection]:
+    """Return what each device takes of its mailboxes at this moment, by name."""
+    return {name: selection_of(one, now=now) for name, one in config.devices.items()}
+
+
 def selection_text(device: DeviceConfig) -> str:
     """Return the text that changes when a device takes other messages than before, or may write or not."""
     text = f"max_age={device.max_age_s} max_size={device.max_size_bytes}"

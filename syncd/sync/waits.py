@@ -18,6 +18,7 @@ from syncd.values import Value
 class What(StrEnum):
     """Say what is to happen first."""
 
+    LIST = "list"  # a mailbox that was never read to its end; messages counts nothing
     FETCH = "fetch"  # messages whose bodies the store lacks
     FIRST_LOOK = "first_look"  # a replica that nobody has looked at; messages counts nothing
     TAKE_IN = "take_in"  # files that a device added or rewrote
@@ -45,6 +46,8 @@ def waits(conn: Connection, config: Config, *, now: float) -> Iterator[Wait]:
         for place, number in uploads.count_refused(conn, account_id=ids[account], now=now).items():
             sleeping[place] = sleeping.get(place, 0) + number
     for one in mailboxes.values():
+        if one.mailbox.is_synced and not one.mailbox.is_listed:
+            yield Wait(one.account, str(one.mailbox.name), None, What.LIST, 0)
         yield from _waits(one, None, What.FETCH, _wanted(conn, config, one, now=now))
         yield from _waits(one, None, What.RETRY, sleeping.get((one.mailbox.id, None), 0))
     yield from _of_devices(conn, served, sleeping)

@@ -31,13 +31,14 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Kill the process at the n-th point of a kind, counted from 1."""
+    """Kill the process at the n-th point of a kind, counted from 1; site: of those whose site begins so."""
 
     kind: Kind
     number: int
+    site: str = ""
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.number}"
+        return f"{self.kind}:{self.number} {self.site}".rstrip()
 
 
 class Faults:
@@ -48,6 +49,7 @@ class Faults:
         self.by_site: defaultdict[str, list[int]] = defaultdict(list)
         """The points of each kind, by what is called and by whom; those of one site do the same to another thing."""
         self._fault = fault
+        self._left = 0 if fault is None else fault.number
         self._lock = threading.Lock()
 
     def install(self) -> None:
@@ -78,9 +80,12 @@ class Faults:
     def _pass(self, kind: Kind, what: str) -> None:
         with self._lock:
             self.counted[kind] += 1
-            self.by_site[f"{kind} {what} {_callers()}"].append(self.counted[kind])
-            if self._fault == Fault(kind, self.counted[kind]):
-                os.kill(os.getpid(), signal.SIGKILL)
+            site = f"{kind} {what} {_callers()}"
+            self.by_site[site].append(self.counted[kind])
+            if self._fault is not None and self._fault.kind is kind and site.startswith(self._fault.site):
+                self._left -= 1
+                if not self._left:
+                    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _callers() -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.contract.sync.house import House, Table, imap
+from tests.contract.sync.letters import key_of
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.replica import MailFile
 from tests.contract.sync.tap import Tap
@@ -71,6 +72,68 @@ async def test_killed_anywhere_while_mailboxes_are_renamed(
         assert tap.bodies == []
         assert not any(replica.directory.exists() for replica in house.replicas("Old"))
         assert not list(house.config.devices["laptop"].path.glob(".syncd-*"))
+
+
+@pytest.mark.parametrize(
+    ("layout", "when", "number"),
+    [
+        *(("maildir++", "after", number) for number in range(1, 5)),
+        *(("fs", "after", number) for number in range(1, 4)),
+        ("maildir++", "before", 2),
+        ("fs", "before", 1),
+    ],
+)
+async def test_what_a_device_does_between_a_rename_and_its_record_is_done(
+    tmp_path: Path, dovecot: Dovecot, mail_user: str, layout: str, when: str, number: int
+) -> None:
+    """Killed at each rename of two directories that change their names, one with another inside.
+
+    What is deleted or moved out of them before the next start comes not again, and is nowhere twice.
+    """
+    user, devices = Provider(dovecot, mail_user), {"laptop": {"settle": "20ms", "layout": layout}}
+    user.receive("i")
+    user.receive(*KEYS, mailbox="Work")
+    user.receive("x", "y", mailbox="Work/Sub")
+    user.receive("j", "k", "l", mailbox="Job")
+    async with Tap(dovecot.imap_port) as tap:
+        accounts = {"work": imap(dovecot, mail_user, port=tap.port)}
+        house = House(tmp_path, accounts=accounts, devices=devices)
+        await run(tmp_path, accounts, devices)
+        before = {path.stat().st_ino for path in _paths(house)}
+        tap.bodies.clear()
+        with dovecot.imap(mail_user) as client:
+            for old, new in (("Job", "X"), ("Work", "Job"), ("X", "Work")):
+                client.rename(old, new)
+
+        fault = Fault(Kind.FILE, number, site=f"file {when} rename rename_directory")
+        assert await run(tmp_path, accounts, devices, fault) is None
+        by_key = {key_of(path.read_bytes()): path for path in _paths(house)}
+        deleted = {by_key[key].stat().st_ino for key in ("m01", "j")}
+        inbox = house.replica("laptop").directory
+        by_key["m01"].unlink()
+        by_key["j"].unlink()
+        by_key["m02"].rename(inbox / "cur" / by_key["m02"].name)
+        by_key["k"].rename(inbox / "cur" / "1700000000.1.laptop:2,")
+        by_key["x"].rename(inbox / "cur" / "1700000000.2.laptop:2,S")
+        await run(tmp_path, accounts, devices)
+
+        kept = [key for key in KEYS if key not in {"m01", "m02"}]
+        wanted = {"Job": kept, "Job/Sub": ["y"], "Work": ["l"], "INBOX": ["i", "k", "m02", "x"], "Trash": ["j", "m01"]}
+        for name, keys in wanted.items():
+            assert sorted(map(key_of, user.bodies(name))) == keys, name
+            assert house.replica("laptop", name).keys() == keys, name
+        assert {
+            path.stat().st_ino for path in _paths(house, *(name for name in wanted if name != "Trash"))
+        } == before - deleted
+        assert tap.bodies == []
+        assert not list(house.config.devices["laptop"].path.glob(".syncd-*"))
+
+
+def _paths(house: House, *names: str) -> list[Path]:
+    """Return the files of all mailboxes of the laptop, or of these, whatever their directories are called."""
+    if names:
+        return [file.path for name in names for file in house.replica("laptop", name).files()]
+    return [path for subdir in ("cur", "new") for path in house.config.devices["laptop"].path.glob(f"**/{subdir}/*")]
 
 
 def _files(house: House, name: str) -> list[MailFile]:

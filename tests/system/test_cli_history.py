@@ -58,6 +58,8 @@ def test_what_a_device_did_is_told_with_the_daemon_up_and_down(
     assert (
         daemon.syncd("history", "--account", "work", "--since", "2100-01-01").stdout == "nothing that is remembered\n"
     )
+    of_many = "nothing that is remembered of this message alone: what came together with many is one line for all\n"
+    assert daemon.syncd("history", "--message", str(number), "--since", "2100-01-01").stdout == of_many
     slips = {
         "--device": "lapdop",
         "--account": "wrok",

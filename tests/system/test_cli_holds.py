@@ -25,9 +25,9 @@ def held(dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon) -> Daemon:
         expunge(dovecot, mail_user, LOST)
         ended = daemon.syncd("sync")
     assert (ended.returncode, ended.stdout) == (1, ""), daemon.log()[-3000:]
-    assert ended.stderr == f"removals and deletions held until you release them: {2 * LOST}; see syncd holds\n", (
-        daemon.log()[-3000:]
-    )
+    assert ended.stderr == f"removals and deletions held until you decide: {2 * LOST}; see syncd holds\n", daemon.log()[
+        -3000:
+    ]
     return daemon
 
 
@@ -153,7 +153,7 @@ def test_deletions_by_a_device_are_shown_and_released_once_for_all_devices(
             path.unlink()
         ended = daemon.syncd("sync")
 
-        assert ended.stderr == f"removals and deletions held until you release them: {LOST}; see syncd holds\n"
+        assert ended.stderr == f"removals and deletions held until you decide: {LOST}; see syncd holds\n"
         [hold] = daemon.status()["holds"]
         assert (hold["scope"], hold["device"], hold["count"]) == ("by_device", "laptop", LOST)
         number = str(hold["id"])
@@ -226,7 +226,7 @@ def test_what_a_server_lost_by_going_back_is_shown_with_its_reason(
 
     assert (ended.returncode, ended.stderr) == (
         1,
-        "removals and deletions held until you release them: 2; see syncd holds\n",
+        "removals and deletions held until you decide: 2; see syncd holds\n",
     )
     shown = daemon.syncd("holds").stdout
     assert "work/INBOX: 1 removal on laptop, held for" in shown

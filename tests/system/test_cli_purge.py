@@ -33,7 +33,9 @@ def test_what_is_not_configured_any_more_is_shown_and_purged(
     assert nothing.stderr.startswith(f"syncd: there is no store at {daemon.store}: syncd has not run yet; ")
     assert none_left.stdout == "the store has nothing but what is in the configuration\n"
     assert shown.stdout == "device phone: 6 files\n"
-    assert shown.stderr == "nothing was done: named, and with --yes, it is removed for good\n"
+    assert shown.stderr == (
+        "nothing was done: syncd purge --yes with --account NAME or --device NAME removes that one for good\n"
+    )
     assert unnamed.returncode == 2
     assert configured.stderr == "syncd: device laptop is in the configuration: take it out of there first\n"
     assert unknown.stderr == "syncd: the store has nothing of account old\n"

@@ -49,7 +49,7 @@ def test_deleted_mail_is_shown_and_restored_with_the_daemon_up_and_down(
         "syncd: there is no message 999; syncd history tells their numbers\n",
     )
     assert done.stdout.splitlines()[-1] == "1 message on the way back"
-    assert (again.returncode, again.stdout.splitlines()[-1]) == (0, "nothing is to be restored")
+    assert (again.returncode, again.stdout.splitlines()[-1]) == (0, "nothing to restore")
     assert "restore" in story
     assert "person" in story
 

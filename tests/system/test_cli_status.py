@@ -60,7 +60,7 @@ def test_status_is_the_same_with_the_daemon_up_and_down(
     assert "news of INBOX by push (IDLE)" in text_up.stdout
     assert "(POP3 has no push)" in text_up.stdout
     assert "the daemon runs for" in text_up.stdout
-    assert text_down.stdout.startswith("The daemon is not running; this is what the store remembers, which was used ")
+    assert text_down.stdout.startswith("The daemon is not running; this is how things stood when syncd last ran, ")
     assert "in sync" in text_down.stdout
     assert "7 messages" in text_down.stdout
 

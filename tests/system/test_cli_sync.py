@@ -68,10 +68,15 @@ def test_named_account_is_synced_and_no_other(
     accounts = {"work": imap_account(dovecot, mail_user), "away": imap_account(dovecot, "ana", port=free_ports(1)[0])}
     daemon = make_daemon(accounts)
 
-    daemon.sync("work")
+    said = daemon.sync("work").stdout
 
     assert len(files(tmp_path / "laptop", "work.INBOX")) == 2
+    assert said == "everything of work is synced\n"
     assert daemon.account("away")["failures"] == 0
+    assert daemon.syncd("plan").stdout == (
+        "away: nothing is known yet, for its mailboxes were never listed:"
+        " syncd status says why, syncd sync away tries it now\n"
+    )
 
 
 def test_one_sync_carries_what_a_device_did_to_pop3_mail_to_the_others(

@@ -144,7 +144,7 @@ def test_store_that_is_no_store_ends_the_daemon_with_one_sentence(make_daemon: M
     ended = daemon.syncd("run")
 
     assert ended.returncode == 1
-    assert ended.stderr == "syncd: the file of the store is no database\n"
+    assert ended.stderr == "syncd: the file of the store is no database; syncd doctor says which, and what to do\n"
     assert daemon.store.read_text().startswith("this is a text")
     assert not daemon.socket.exists()
 

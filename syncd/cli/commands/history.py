@@ -10,6 +10,7 @@ from syncd.cli.client import Client, decoded
 from syncd.cli.configured import configuration, unknown
 from syncd.cli.options import ConfigOption
 from syncd.cli.plain import number
+from syncd.cli.screen.words import count
 from syncd.cli.stored import store_to_read
 from syncd.cli.terminal import aligned, complain, say, say_json
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from syncd.daemon.people.answers import HistoryReport
     from syncd.store.people.entries import Entry, Question
 
+_LIST = "list"
+"""What is never told of one message by its number, though it may be of one."""
+_WORDS = {"dele": "delete in the maildrop"}
 _HEADS = ("time", "where", "mailbox", "message", "uid", "what", "wanted by", "outcome")
 
 AccountOption = Annotated[str | None, typer.Option("--account", metavar="ACCOUNT", help="Of this account.")]
@@ -72,7 +76,8 @@ def history(
     for line in table_of(report.entries):
         say(line)
     if not report.entries:
-        say("nothing that is remembered")
+        alone = "" if message is None else " of this message alone: what came together with many is one line for all"
+        say(f"nothing that is remembered{alone}")
     if not report.is_whole:
         complain(f"only the newest {len(report.entries)} are shown; --limit shows more")
 
@@ -149,8 +154,9 @@ def clock(at: float) -> str:
 
 def deed_of(one: "Entry") -> str:
     """Say what was done, and to how many messages if to several."""
-    several = [f"{one.messages:,} messages"] if one.message is None and one.messages != 1 else []
-    return " ".join(part for part in (one.verb, *several, one.detail) if part)
+    is_counted = one.message is None and (one.messages != 1 or one.verb == _LIST)
+    several = [count(one.messages, "message")] if is_counted else []
+    return " ".join(part for part in (_WORDS.get(one.verb, one.verb), *several, one.detail) if part)
 
 
 def outcome_of(one: "Entry") -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from syncd.daemon.people.answers import PlanLine, PlanReport
 
 _FIRST = {
+    "list": "its messages are to be listed",
     "fetch": "messages to be fetched: {:,}",
     "first_look": "its directory is to be looked at",
     "take_in": "new files to be read: {:,}",
@@ -44,7 +45,10 @@ def plan(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         first = _FIRST[wait.what].format(wait.messages)
         say(f"first: {wait.device or 'server'}: {wait.account}/{wait.mailbox}: {first}")
     for name in report.unseen:
-        say(f"{name} was never looked at: syncd sync {name}")
+        say(
+            f"{name}: nothing is known yet, for its mailboxes were never listed: "
+            f"syncd status says why, syncd sync {name} tries it now"
+        )
     if not report.effects and not (report.unseen and not report.waits):
         say("nothing to do" if not report.waits else "nothing to do before that")
     if not report.is_whole:

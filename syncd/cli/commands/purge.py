@@ -7,6 +7,7 @@ import typer
 from syncd.cli.client import Client, decoded
 from syncd.cli.configured import configuration
 from syncd.cli.options import ConfigOption
+from syncd.cli.screen.words import count
 from syncd.cli.stored import store_to_read
 from syncd.cli.terminal import complain, say
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from syncd.daemon.people.answers import PurgeLine, PurgeReport, PurgeRequest
 
 _NAMED = "nothing was done; --yes removes it for good"
-_UNNAMED = "nothing was done: named, and with --yes, it is removed for good"
+_UNNAMED = "nothing was done: syncd purge --yes with --account NAME or --device NAME removes that one for good"
 
 
 def purge(
@@ -49,10 +50,8 @@ def purge(
 
 
 def _told(one: "PurgeLine") -> str:
-    what = "message" if one.kind == "account" else "file"
-    count = f"{one.messages:,} {what}{'' if one.messages == 1 else 's'}"
-    only = ", which no server has" if one.is_only_copy else ""
-    return f"{one.kind} {one.name}: {count}{only}"
+    number = count(one.messages, "message" if one.kind == "account" else "file")
+    return f"{one.kind} {one.name}: {number}{', which no server has' if one.is_only_copy else ''}"
 
 
 def _ask(config: "Config", wanted: "PurgeRequest") -> "tuple[PurgeReport, bool]":

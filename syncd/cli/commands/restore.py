@@ -91,7 +91,7 @@ def _tell(report: "RestoreReport", *, has_names: bool, is_running: bool) -> None
     count = sum(report.counts.get(fate, 0) for fate in _COMING)
     messages = f"{count:,} message{'' if count == 1 else 's'}"
     if not count:
-        say("nothing is to be restored")
+        say("nothing to restore")
     elif report.is_dry:
         say(f"{messages} would be restored; nothing was done")
     else:

@@ -34,7 +34,7 @@ def sync_accounts(accounts: Sequence[str], path: Path | None) -> bool:
     if report is None:
         complain("interrupted; the next sync goes on from here")
         return False
-    _tell(report)
+    _tell(report, accounts and names)
     return report.is_complete
 
 
@@ -80,7 +80,8 @@ def _by_ourselves(reading: "Reading", names: tuple[str, ...], view: "ProgressVie
         return None
 
 
-def _tell(report: "SyncReport") -> None:
+def _tell(report: "SyncReport", named: Sequence[str]) -> None:
+    """Say how it went; named: the accounts that were asked for, none for all."""
     from syncd.config.problems import brief
 
     for failure in report.failures:
@@ -92,8 +93,8 @@ def _tell(report: "SyncReport") -> None:
     if report.set_aside:
         complain(f"messages set aside: {report.set_aside}; see syncd status")
     if report.held:
-        complain(f"removals and deletions held until you release them: {report.held}; see syncd holds")
+        complain(f"removals and deletions held until you decide: {report.held}; see syncd holds")
     if report.sweep_error is not None:
         complain(f"the store could not be swept: {report.sweep_error}; the next sync tries again")
     if report.is_complete:
-        say("everything is synced")
+        say(f"everything of {', '.join(named)} is synced" if named else "everything is synced")

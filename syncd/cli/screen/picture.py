@@ -109,8 +109,8 @@ def _headline(status: Status) -> str:
     if status.store_owner_pid is not None:
         return f"No daemon answers, but another syncd (pid {status.store_owner_pid}) has the store, as this shows it"
     if status.daemon is None:
-        used = "" if status.store_used_at is None else f", which was used {ago(status.at - status.store_used_at)}"
-        return f"The daemon is not running; this is what the store remembers{used}"
+        used = "" if status.store_used_at is None else f", {ago(status.at - status.store_used_at)}"
+        return f"The daemon is not running; this is how things stood when syncd last ran{used}"
     needing = sum(alike[0].needs_person for alike in groups_of(status))
     if needing:
         order = ", the most important first" if needing > 1 else ""
@@ -211,14 +211,20 @@ def _account(one: AccountStatus, at: float) -> Block:
 
 
 def _account_state(one: AccountStatus) -> Iterator[Line]:
-    mail = f"{count(one.messages, 'message')} in {count(one.mailbox_count, 'mailbox', 'mailboxes')}"
     if _is_working(one):
         yield from _working(one)
         return
     state = "never in sync yet" if one.lag_s is None else f"in sync {ago(one.lag_s)}"
     doing = "" if one.doing in _CALM else f"{shown(one.doing)}; "
     style = GOOD if one.doing == "idle" and one.lag_s is not None else ""
-    yield Line(f"{doing}{state}; {mail}{_left_over(one)}", style)
+    yield Line(f"{doing}{state}{_mail(one)}{_left_over(one)}", style)
+
+
+def _mail(one: AccountStatus | DeviceStatus) -> str:
+    """Say how much mail there is; of an account that was never reached, and for its device, nothing is known."""
+    if not one.mailbox_count:
+        return ""
+    return f"; {count(one.messages, 'message')} in {count(one.mailbox_count, 'mailbox', 'mailboxes')}"
 
 
 def _left_over(one: AccountStatus) -> str:
@@ -274,6 +280,8 @@ def _news(one: AccountStatus, at: float) -> str:
         return f"news by push (IDLE) once it is at rest, and by poll {every}"
     if news.pushed is None:
         return f"news by poll {every}{because}"
+    if news.pushed == "*":
+        return f"news of all mailboxes by push (NOTIFY); all is looked at {every}"
     others = f", {count(news.polled, 'other')} by poll {every}" if news.polled else f"; all is looked at {every}"
     return f"news of {shown(news.pushed)} by push (IDLE){others}{because}"
 
@@ -286,17 +294,17 @@ def _device(one: DeviceStatus, accounts: Sequence[AccountStatus], at: float) -> 
 
 
 def _device_state(one: DeviceStatus, accounts: Sequence[AccountStatus], at: float) -> Iterator[Line]:
-    mail = f"{count(one.messages, 'message')} in {count(one.mailbox_count, 'mailbox', 'mailboxes')}"
     pending = _pending(one)
+    rest = f"{_mail(one)}{pending}"
     if one.state in {"away", "foreign"}:
         since = "" if one.failing_since_at is None else f" for {age(at - one.failing_since_at)}"
         again = "" if one.retry_at is None else f"; looked for again {when(one.retry_at - at)}"
         last = "" if one.settled_at is None else f"; last written {ago(at - one.settled_at)}"
         yield Line(f"{'AWAY' if one.state == 'away' else 'NOT OURS'}{since}{again}{last}", BAD)
-        yield Line(f"{mail}{pending}")
+        yield from ([Line(rest.removeprefix("; "))] if rest else [])
     elif one.error is not None:
         yield from _failing(one, at)
-        yield Line(f"{mail}{pending}")
+        yield from ([Line(rest.removeprefix("; "))] if rest else [])
     elif _is_working(one) or (one.doing == "idle" and not one.progress.is_done):
         yield from _working(one)
         if one.unsynced or one.held:
@@ -305,9 +313,15 @@ def _device_state(one: DeviceStatus, accounts: Sequence[AccountStatus], at: floa
         is_at_rest = not (one.waiting or one.unsynced) and one.doing in _CALM
         old = _old(accounts) if is_at_rest else ""
         state = old or ("in sync" if is_at_rest else "behind" if one.doing in _CALM else shown(one.doing))
-        state = f"{state}, being compared" if one.state == "adopting" else state
+        state = f"{state}{_to_compare(accounts)}" if one.state == "adopting" else state
         style = GOOD if is_at_rest and one.doing == "idle" and not old else ""
-        yield Line(f"{'not begun yet' if one.state == 'new' else state}; {mail}{pending}", style)
+        yield Line(f"{'not begun yet' if one.state == 'new' else state}{rest}", style)
+
+
+def _to_compare(accounts: Sequence[AccountStatus]) -> str:
+    """Say of a device that was adopted what it has still to be compared with: it is not done before all is listed."""
+    never = [one.name for one in accounts if one.lag_s is None]
+    return f", still to be compared with {', '.join(never)}" if never else ", being compared"
 
 
 def _old(accounts: Sequence[AccountStatus]) -> str:

@@ -89,7 +89,7 @@ def judge_daemon(daemon: DaemonFacts, *, config: str, version: str) -> Iterator[
     for one in daemon.failing:
         yield error("daemon_failing", f"{one.kind}s.{one.name}", one.error, _remedy(one))
     if daemon.held:
-        what = f"{daemon.held:,} times removals or deletions wait for a person"
+        what = "1 hold waits for a person" if daemon.held == 1 else f"{daemon.held:,} holds wait for a person"
         yield note("daemon_holds", where, what, "syncd holds shows them, and syncd holds release or discard decides")
 
 

@@ -20,6 +20,7 @@ from syncd.maildir.mounts import MOUNTS, mount_of
 from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.survey import survey, words_of, words_of_former
 from syncd.maildir.watch import directories_to_watch
+from syncd.users import owner_of
 
 _CASE_BLIND = frozenset({"apfs", "cifs", "exfat", "hfs", "hfsplus", "msdos", "smb3", "vfat"})
 _NAMES_TRIED = 20
@@ -37,7 +38,7 @@ def user_of(config: Config | None, *, service: str = "") -> User:
         return User(owner, _name_of(owner), is_us=owner == ours, is_root=ours == 0)
     owner = _uid_of(service)
     if owner is None and path is not None:
-        owner = _owner_of(path.parent)
+        owner = _owner_of(path.parent) if not _is_closed(path) else owner_of(path)
     if owner is None:
         owner = ours
     return User(owner, _name_of(owner), is_us=owner == ours, is_root=ours == 0, has_store=False)
@@ -245,6 +246,14 @@ def _owner_of(path: Path | None) -> int | None:
         return path.stat().st_uid if path is not None else None
     except OSError:
         return None
+
+
+def _is_closed(path: Path) -> bool:
+    try:
+        path.stat()
+    except OSError as error:
+        return isinstance(error, PermissionError)
+    return False
 
 
 def _uid_of(name: str) -> int | None:

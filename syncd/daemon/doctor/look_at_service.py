@@ -56,7 +56,7 @@ def daemon_facts(
         problems=config.problems if config is not None else (),
         at_restart=config.at_restart if config is not None else (),
         failing=failing,
-        held=len(status.holds),
+        held=sum(one.state == "held" for one in status.holds),
     )
 
 

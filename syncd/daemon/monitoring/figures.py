@@ -20,6 +20,7 @@ from syncd.store.engine.database import Database
 from syncd.store.people.tallies import AccountTally, Deeds, DeviceTally, Tallies, last_deed, tallies
 from syncd.store.trees.history import Verb
 from syncd.sync.activity import Activity
+from syncd.sync.policies import selections_of
 from syncd.values import Record, Value, field
 
 _FRESH_S = 2.0
@@ -179,7 +180,8 @@ class Meter:
         writes, now = db.writes, time.monotonic()
         if self._read_at is not None and (now - self._read_at < self._fresh_s or self._writes == writes):
             return
-        self._tallies = await db.read(partial(tallies, after=self._tallies.upto))
+        selections = selections_of(self._app.config, now=time.time())
+        self._tallies = await db.read(partial(tallies, after=self._tallies.upto, selections=selections))
         self._read_at, self._writes = now, writes  # counted before it is read: a write in between is read next time
         for deeds in self._tallies.deeds:
             self._counted.add(deeds)

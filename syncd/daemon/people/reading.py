@@ -22,6 +22,7 @@ from syncd.store.people.report import StoreReport, held, store_report
 from syncd.store.trees.accounts import never_read
 from syncd.sync.activity import Activities
 from syncd.sync.planned import planned
+from syncd.sync.policies import selections_of
 from syncd.sync.wanted import Wanted, wanted
 from syncd.values import Value, replace
 
@@ -134,7 +135,7 @@ async def read_status(
 
 def _count(conn: Connection, *, config: Config, now: float) -> Counts:
     began_s = time.thread_time()
-    report = store_report(conn, troubles_max=TROUBLES_MAX)
+    report = store_report(conn, troubles_max=TROUBLES_MAX, selections=selections_of(config, now=now))
     missing = wanted(conn, config, report, now=now)
     return Counts(report, missing, config, counted_at=now, cost_s=time.thread_time() - began_s)
 

@@ -50,7 +50,7 @@ def account_remedy(
         case Cause.UNTRUSTED:
             return f"check host, port and tls of {table}; for a certificate of its own set ca_file; {again}"
         case Cause.UNREACHABLE:
-            return f"check this machine's network, and host and port of {table}; {later}"
+            return f"check this machine's network, and host, port and tls of {table}; {later}"
         case Cause.REFUSED:
             return f"the server's words say why; {later}"
         case Cause.DISK_FULL | Cause.FILES:
@@ -84,6 +84,12 @@ def device_remedy(
             return f"make room on the disk of {path}{by_itself}"
         case Cause.FILES:
             return f"see that the user that runs syncd may write to {path}, and that its disk is sound"
+        case Cause.MAILBOX_LOST:
+            # NOTE: an empty one, made before the adoption, would say that all that was in it is deleted.
+            return (
+                f"bring back what was there{by_itself}. If it is lost: syncd adopt {name}, and only then make an empty"
+                " one, with cur/, new/ and tmp/, which is filled again"
+            )
         case Cause.UNEXPECTED:
             return f"report it with what syncd logs{'; it is tried again by itself' if is_running else ''}"
     return None

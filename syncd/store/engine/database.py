@@ -1,6 +1,7 @@
 """Floor 3: the store as the rest of syncd sees it: opened by one owner, written by one thread, read by a few."""
 
 import asyncio
+import os
 from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +20,9 @@ from syncd.store.engine.owner import (
     make_private_directory,
     make_private_file,
     no_store,
+    refuse_stranger,
     take_postgres_lock,
+    unreadable,
 )
 from syncd.store.engine.writer import Write, Writer, nothing, retrying
 
@@ -55,6 +58,7 @@ class Database:
         owner = None
         if path is not None:
             make_private_directory(path.parent)
+            refuse_stranger(path, may_be_missing=True)  # root could: what it delivered, the owner could not touch
             owner = FileOwner(path)
         opened: list[Engine] = []
         try:
@@ -200,4 +204,8 @@ def _refuse_unreadable(path: Path) -> None:
     except FileNotFoundError:
         raise no_store(path) from None
     except OSError as error:
-        raise StoreError(f"the store {path} cannot be read: {error.strerror}") from error
+        raise unreadable(path, error) from error
+    # NOTE: where nobody else has it open, SQLite makes files beside it that others may not: what it says of that
+    # is no help. For root it gives them to the owner.
+    if os.geteuid() != 0:
+        refuse_stranger(path)

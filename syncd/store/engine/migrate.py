@@ -17,6 +17,7 @@ from syncd.errors import StoreError, StoreVersionError
 from syncd.store.engine import engines
 from syncd.store.engine.backup import copy_store
 from syncd.store.engine.failures import translated
+from syncd.store.engine.owner import unreadable
 from syncd.values import Value
 
 _ADVISORY_KEY = (0x73796E63, 2)
@@ -58,7 +59,12 @@ def state(url: str, *, migrations: Path | None = None) -> SchemaState:
     directory = migrations or migrations_directory()
     parsed = engines.parse_url(url)
     path = engines.sqlite_path(parsed)
-    if path is not None and not path.exists():
+    try:
+        is_missing = path is not None and not path.exists()
+    except OSError as error:
+        assert path is not None  # noqa: S101 - or there is nothing to look at
+        raise unreadable(path, error) from error
+    if is_missing:
         return SchemaState(Standing.EMPTY, None, _revisions(directory)[-1])
     engine = engines.observer_engine(parsed, is_for_a_moment=True)
     try:

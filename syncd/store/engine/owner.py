@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from syncd.errors import StoreBusyError, StoreError
+from syncd.users import of_another
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
@@ -25,7 +26,8 @@ class FileOwner:
         try:
             self._fd = _open_private(path.with_name(f"{path.name}.lock"))
         except OSError as error:
-            raise StoreError(f"the lock of the store {path} cannot be opened: {error.strerror}") from error
+            why = f"{error.strerror}{of_another(path)}"
+            raise StoreError(f"the lock of the store {path} cannot be opened: {why}") from error
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -85,7 +87,7 @@ def make_private_directory(path: Path) -> None:
             path.mkdir(parents=True, exist_ok=True)
             path.chmod(DIRECTORY_MODE)
     except OSError as error:
-        raise StoreError(f"the directory {path} cannot be made: {error.strerror}") from error
+        raise StoreError(f"the directory {path} cannot be made: {error.strerror}{of_another(path)}") from error
 
 
 def make_private_file(path: Path) -> None:
@@ -102,17 +104,24 @@ def no_store(path: Path) -> StoreError:
     return StoreError(f"there is no store at {path}: syncd has not run yet; {starts}")
 
 
-def refuse_stranger(path: Path) -> None:
+def unreadable(path: Path, error: OSError) -> StoreError:
+    """Return what is told of a store that cannot be read, to who wants to."""
+    return StoreError(f"the store {path} cannot be read: {error.strerror}{of_another(path)}")
+
+
+def refuse_stranger(path: Path, *, may_be_missing: bool = False) -> None:
     """Raise StoreError unless this process runs as the user whose store it is, or if there is none."""
     try:
         owner = path.stat().st_uid
     except FileNotFoundError:
+        if may_be_missing:
+            return
         raise no_store(path) from None
     except OSError as error:
-        raise StoreError(f"the store {path} cannot be looked at: {error.strerror}") from error
+        raise unreadable(path, error) from error
     if owner != os.geteuid():
         # NOTE: a file that another user leaves beside it, as SQLite does, would lock its owner out.
-        raise StoreError(f"the store {path} belongs to another user (uid {owner}): only that one may do this")
+        raise StoreError(f"the store {path} is another user's, and only that one may do this{of_another(path)}")
 
 
 def take_postgres_lock(connection: Any) -> None:

@@ -1,9 +1,10 @@
 """Floor 3: the directories of replicas: moved to the names that their mailboxes have, and forgotten when removed.
 
-Theory. The intention to rename is that a mailbox has another name than the directory of its replica, which is committed
-before anything is done. While a directory is on its way its replicas count as not looked at: killed in between, nothing
-is concluded from what is missing, wherever the directory is found. One that a program of the device has renamed, as is
-on record, is no other than it was: what its programs take out of it meanwhile is missing as it is anywhere.
+Theory (law 3). The intention to rename is that a mailbox has another name than the directory of its replica. Which step
+is next towards it, maybe one aside, is committed before it is done, by replica: whatever is killed in between, the next
+start knows by whose doing a directory has the other name, and its rows are what they were. One that a program of the
+device has renamed, as is on record, is no other than it was, either: what its programs take out of it meanwhile is
+missing as it is anywhere.
 """
 
 from collections.abc import Collection, Mapping
@@ -15,14 +16,17 @@ from sqlalchemy import Connection, Select, bindparam, delete, select, update
 
 from syncd.mail.mailbox import MailboxName
 from syncd.mail.paths import path_of
-from syncd.store.engine.queries import is_listed, is_one_of
+from syncd.store.engine.queries import is_listed
 from syncd.store.tables.schema import account, base_message, mailbox, replica, replica_message
 from syncd.store.trees.devices import REPLICAS, ReplicaRow, replica_row
 from syncd.values import Value
 
 
 class Place(Value):
-    """Where a replica is, and the mailbox that it is of. has_left: it has no directory there that is ours."""
+    """Where a replica is, and the mailbox that it is of.
+
+    has_left: it has no directory there that is ours. moving_to: where it may be by now, for we were about to rename it.
+    """
 
     replica_id: int
     mailbox_id: int
@@ -30,6 +34,7 @@ class Place(Value):
     name: MailboxName
     directory: PurePosixPath
     has_left: bool
+    moving_to: PurePosixPath | None
 
 
 def placed_replicas(
@@ -40,44 +45,36 @@ def placed_replicas(
         return ()
     wanted: dict[str, Any] = {"of_device": device_id, **({} if only is None else {"ids": only})}
     placed: list[tuple[ReplicaRow, Place]] = []
-    for *row, owner, name in conn.execute(_placed(is_whole=only is None), wanted):
+    for *row, owner, name, moving_to in conn.execute(_placed(is_whole=only is None), wanted):
         of = replica_row(row)
-        place = Place(of.id, of.mailbox_id, owner, MailboxName.parse(name), path_of(of.directory), of.has_left)
+        target = None if moving_to is None else path_of(moving_to)
+        place = Place(of.id, of.mailbox_id, owner, MailboxName.parse(name), path_of(of.directory), of.has_left, target)
         placed.append((of, place))
     return tuple(placed)
 
 
-def begin_move(conn: Connection, *, device_id: int, source: PurePosixPath) -> Mapping[int, float | None]:
-    """Let nothing be concluded from a directory and what is inside; return since when it was looked at, by replica."""
-    query = select(replica.c.id, replica.c.listed_at, replica.c.directory).where(replica.c.device_id == device_id)
-    inside = {
-        row.id: row.listed_at for row in conn.execute(query) if PurePosixPath(row.directory).is_relative_to(source)
-    }
-    conn.execute(update(replica).where(is_one_of(replica.c.id, inside)).values(listed_at=None))
-    return inside
+def announce_move(conn: Connection, *, device_id: int, source: PurePosixPath, target: PurePosixPath) -> None:
+    """Record where a directory, with what is inside, is about to be; commit it before it is renamed."""
+    for replica_id, inside in _inside(conn, device_id, source).items():
+        _update(conn, replica_id, moving_to=str(target / inside))
 
 
 def settle_move(
-    conn: Connection, source: PurePosixPath, target: PurePosixPath, *, listed_at: Mapping[int, float | None]
+    conn: Connection,
+    *,
+    device_id: int,
+    source: PurePosixPath,
+    target: PurePosixPath,
+    same: Collection[int] | None = None,
 ) -> None:
-    """Record where replicas are now; listed_at: by replica, None for those to be looked at as for the first time."""
-    for replica_id, since in listed_at.items():
-        where = replica.c.id == replica_id
-        old = PurePosixPath(conn.execute(select(replica.c.directory).where(where)).scalar_one())
-        new = target / old.relative_to(source)
-        conn.execute(update(replica).where(where).values(directory=str(new), listed_at=since))
+    """Record where a directory is now, with what is inside, whether that was announced or not; where it was, too.
 
-
-def record_found(
-    conn: Connection, *, device_id: int, source: PurePosixPath, target: PurePosixPath, same: Collection[int]
-) -> None:
-    """Record that a directory has another name by now; same: the replicas of which it is known that no other has it.
-
-    Others are to be looked at as for the first time.
+    same: the replicas of which it is known that no other directory has the name; None: all. The others are to be looked
+    at as for the first time.
     """
-    inside = begin_move(conn, device_id=device_id, source=source)
-    listed_at = {id_: since if id_ in same else None for id_, since in inside.items()}
-    settle_move(conn, source, target, listed_at=listed_at)
+    for replica_id, inside in _inside(conn, device_id, source).items():
+        doubt = {} if same is None or replica_id in same else {"listed_at": None}
+        _update(conn, replica_id, directory=str(target / inside), moving_to=None, **doubt)
 
 
 def move_left(conn: Connection, *, replica_id: int, target: PurePosixPath) -> None:
@@ -97,6 +94,17 @@ def forget(conn: Connection, *, replica_id: int) -> None:
     conn.execute(delete(replica).where(replica.c.id == replica_id))
 
 
+def _inside(conn: Connection, device_id: int, source: PurePosixPath) -> Mapping[int, PurePosixPath]:
+    """Return the replicas that have a directory or are inside, with where in it they are."""
+    query = select(replica.c.id, replica.c.directory).where(replica.c.device_id == device_id)
+    directories = {row.id: path_of(row.directory) for row in conn.execute(query)}
+    return {id_: one.relative_to(source) for id_, one in directories.items() if one.is_relative_to(source)}
+
+
+def _update(conn: Connection, replica_id: int, **values: Any) -> None:
+    conn.execute(update(replica).where(replica.c.id == replica_id).values(**values))
+
+
 @cache
 def _placed(*, is_whole: bool) -> Select[Any]:
     if is_whole:
@@ -106,5 +114,5 @@ def _placed(*, is_whole: bool) -> Select[Any]:
 
 
 _PLACED = REPLICAS.join(account, account.c.id == mailbox.c.account_id).add_columns(
-    account.c.name.label("owner"), mailbox.c.name.label("mailbox_name")
+    account.c.name.label("owner"), mailbox.c.name.label("mailbox_name"), replica.c.moving_to
 )

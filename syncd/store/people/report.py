@@ -1,11 +1,13 @@
 """Floor 3: what `syncd status` and `syncd plan` ask of the store: counts and last errors, nothing of any message."""
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, case, exists, false, func, or_, select, true
 
 from syncd.mail.tree import SYNCED, UNSYNCED, ReplicaState
+from syncd.reconcile.planner import Selection
 from syncd.store.files.added_files import EmptyFile, empty_files, is_empty
 from syncd.store.people.trouble_report import RefusedMailbox, TroubleReport, refused_mailboxes, troubles
 from syncd.store.rounds.holds import Hold, holds
@@ -14,6 +16,9 @@ from syncd.store.tables.schema import account, base_message, device, mailbox, re
 from syncd.store.trees.devices import LEFT, device_names
 from syncd.store.trees.replica_tree import is_unsettled
 from syncd.values import Value
+
+NO_LIMITS: Mapping[str, Selection] = MappingProxyType({})
+"""Of devices that take any message."""
 
 
 class AccountReport(Value):
@@ -104,13 +109,15 @@ class StoreReport(Value):
     empty_files: tuple[EmptyFile, ...] = ()
 
 
-def store_report(conn: Connection, *, troubles_max: int) -> StoreReport:
-    """Return the whole report; of the troubles and of the empty files the newest."""
+def store_report(
+    conn: Connection, *, troubles_max: int, selections: Mapping[str, Selection] = NO_LIMITS
+) -> StoreReport:
+    """Return the whole report; of the troubles and of the empty files the newest. selections: of devices, by name."""
     return StoreReport(
         accounts=tuple(account_reports(conn)),
         mailboxes=tuple(_mailboxes(conn)),
         devices=tuple(device_reports(conn)),
-        replicas=tuple(_replicas(conn)),
+        replicas=tuple(_replicas(conn, selections)),
         troubles=troubles(conn, limit=troubles_max),
         holds=held(conn),
         mailboxes_refused=tuple(refused_mailboxes(conn)),
@@ -198,8 +205,8 @@ def device_reports(conn: Connection) -> Iterator[DeviceReport]:
         yield DeviceReport(row.id, row.name, row.state, row.settled_at, row.error, row.layout, row.cause)
 
 
-def _replicas(conn: Connection) -> Iterator[ReplicaReport]:
-    waiting = waiting_by_replica(conn)
+def _replicas(conn: Connection, selections: Mapping[str, Selection]) -> Iterator[ReplicaReport]:
+    waiting = waiting_by_replica(conn, selections)
     unsynced = unsynced_by_replica(conn)
     flagged = flagged_by_replica(conn)
     is_there = replica_message.c.state.in_(SYNCED)
@@ -231,13 +238,27 @@ def _replicas(conn: Connection) -> Iterator[ReplicaReport]:
         )
 
 
-def waiting_by_replica(conn: Connection) -> Mapping[int, int]:
-    """Count by replica the server rows that changed since its cursor."""
+def waiting_by_replica(conn: Connection, selections: Mapping[str, Selection] = NO_LIMITS) -> Mapping[int, int]:
+    """Count by replica the server rows that changed since its cursor, and of which it gets a file or has one.
+
+    selections: what devices take, by name; of the others any message counts.
+    """
+    comes: ColumnElement[bool] = server_message.c.gone_at.is_(None)
+    limits = [
+        (device.c.name == name, _is_taken(selection)) for name, selection in selections.items() if selection.is_limited
+    ]
+    if limits:
+        comes = and_(comes, case(*limits, else_=true()))
     query = (
         select(replica.c.id, func.count().label("number"))
+        .join(device, device.c.id == replica.c.device_id)
         .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
         .join(server_message, server_message.c.mailbox_id == mailbox.c.id)
-        .where(mailbox.c.version > replica.c.server_cursor, server_message.c.version > replica.c.server_cursor)
+        .where(
+            mailbox.c.version > replica.c.server_cursor,
+            server_message.c.version > replica.c.server_cursor,
+            or_(comes, _HAS_A_FILE),
+        )
         .group_by(replica.c.id)
     )
     return {row.id: row.number for row in conn.execute(query)}
@@ -273,8 +294,18 @@ def flagged_by_replica(conn: Connection) -> Mapping[int, int]:
     return {row.id: row.number for row in conn.execute(query)}
 
 
+def _is_taken(selection: Selection) -> ColumnElement[bool]:
+    bounds: list[ColumnElement[bool]] = [false()] if selection.takes_none else []
+    bounds += [] if selection.not_before is None else [server_message.c.internaldate >= selection.not_before]
+    bounds += [] if selection.max_size_bytes is None else [server_message.c.size_bytes <= selection.max_size_bytes]
+    return and_(true(), *bounds)
+
+
 def _where(condition: ColumnElement[bool], value: Any) -> ColumnElement[Any]:
     return case((condition, value), else_=0)
 
 
+_HAS_A_FILE = exists().where(
+    replica_message.c.message_id == server_message.c.id, replica_message.c.replica_id == replica.c.id
+)
 _LAST_CHANGE = select(history.c.at).order_by(history.c.id.desc()).limit(1)

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Connection, func, select, text
 
+from syncd.reconcile.planner import Selection
 from syncd.store.people.report import (
+    NO_LIMITS,
     account_ids,
     account_reports,
     device_reports,
@@ -72,10 +74,12 @@ def last_deed(conn: Connection) -> int:
     return int(conn.execute(select(func.coalesce(func.max(history.c.id), 0))).scalar_one())
 
 
-def tallies(conn: Connection, *, after: int) -> Tallies:
-    """Return how everybody is, and what was done after the deed of that number."""
+def tallies(conn: Connection, *, after: int, selections: Mapping[str, Selection] = NO_LIMITS) -> Tallies:
+    """Return how everybody is, and what was done after the deed of that number; selections: of devices, by name."""
     upto = max(last_deed(conn), after)
-    return Tallies(_accounts(conn), _devices(conn), _deeds(conn, after=after, upto=upto), upto, _size_bytes(conn))
+    return Tallies(
+        _accounts(conn), _devices(conn, selections), _deeds(conn, after=after, upto=upto), upto, _size_bytes(conn)
+    )
 
 
 def _accounts(conn: Connection) -> Mapping[str, AccountTally]:
@@ -91,9 +95,9 @@ def _accounts(conn: Connection) -> Mapping[str, AccountTally]:
     }
 
 
-def _devices(conn: Connection) -> Mapping[str, DeviceTally]:
+def _devices(conn: Connection, selections: Mapping[str, Selection]) -> Mapping[str, DeviceTally]:
     devices = {row.id: row.device_id for row in conn.execute(select(replica.c.id, replica.c.device_id))}
-    waiting = _by_device(devices, waiting_by_replica(conn).items())
+    waiting = _by_device(devices, waiting_by_replica(conn, selections).items())
     states = unsynced_by_replica(conn).items()
     unsynced = _by_device(devices, ((replica_id, sum(by_state.values())) for replica_id, by_state in states))
     return {

@@ -150,6 +150,7 @@ replica = Table(
     count_column("server_cursor"),  # mailbox.version up to which the server tree is planned for this replica
     count_column("replica_cursor"),  # replica.version up to which this tree is planned for the server
     Column("listed_at", Double),  # last complete listing; none: what is missing there was not deleted
+    Column("moving_to", FileName),  # the directory that it is about to have; none: no rename is under way
     UniqueConstraint("device_id", "mailbox_id"),
     UniqueConstraint("device_id", "directory"),
     Index("ix_replica_mailbox_id", "mailbox_id"),

@@ -175,7 +175,7 @@ def replica_of(conn: Connection, replica_id: int) -> ReplicaRow:
 
 def replica_row(row: Iterable[Any]) -> ReplicaRow:
     """Return a row of `REPLICAS`."""
-    # NOTE: in the order of the table, and the mailbox's version last: see `accounts`.
+    # NOTE: in the order of `REPLICAS`: see `accounts`.
     (
         id_,
         device_id,
@@ -302,8 +302,9 @@ def move_replica_cursor(conn: Connection, replica_id: int, upto: int) -> None:
 
 _NAMES = select(device.c.id, device.c.name)
 _DEVICE = select(device).where(device.c.id == bindparam("of_id"))
+_OF_ROWS = tuple(column for column in replica.c if column is not replica.c.moving_to)
 REPLICAS = (
-    select(replica, mailbox.c.version.label("mailbox_version"))
+    select(*_OF_ROWS, mailbox.c.version.label("mailbox_version"))
     .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
     .order_by(replica.c.id)
 )

@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 from sqlalchemy import Connection
 
 from syncd.config.model import DeviceConfig
-from syncd.errors import DeviceAwayError, FileError, SyncdError, Temper, text_of
+from syncd.errors import Cause, DeviceAwayError, FileError, SyncdError, Temper, text_of
 from syncd.log import log
 from syncd.maildir.failures import failing
 from syncd.maildir.files import CUR
@@ -250,12 +250,14 @@ class Attachment:
         """Return the device's row as it is now."""
         return await self._row.get(self._attached.id)
 
-    async def record(self, state: str, error: str | None) -> None:
+    async def record(self, state: str, error: str | None, cause: Cause | None = None) -> None:
         """Record how the device is; one that is being adopted stays so while it is active."""
         if state == ACTIVE and await self.is_adopting():
             state = ADOPTING
-        record = partial(devices.record_device_state, device_id=self._attached.id, state=state, error=error)
-        await self._db.write(record)
+        device_id = self._attached.id
+        await self._db.write(
+            lambda conn: devices.record_device_state(conn, device_id, state=state, error=error, cause=cause)
+        )
 
     async def is_adopting(self) -> bool:
         """Tell whether the device was adopted and not all of it has been compared since."""

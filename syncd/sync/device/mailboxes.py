@@ -162,6 +162,10 @@ class DeviceMailboxes:
         if unserved:
             await self._db.write(partial(devices.mark_unserved, replica_ids=unserved))
 
+    async def settle_renames(self, device_id: int) -> None:
+        """Record which directory has which name, where all ended in the middle of that; call it before any look."""
+        await self._directories.settle(device_id)
+
     async def ensure_replicas(self, device_id: int, still: Standstill) -> frozenset[str]:
         """Rename the replicas of renamed mailboxes, make those that the device lacks, and record what it selects.
 

@@ -197,7 +197,7 @@ class DeviceRounds:
     async def ensure_replicas(self, device_id: int) -> None:
         """Let the directories be those of the mailboxes, and wake the accounts of which some were renamed."""
         renamed = await self._mailboxes.ensure_replicas(device_id, self._still)
-        self._device.wake_accounts(renamed)  # meanwhile their replicas were as good as not there
+        self._device.wake_accounts(renamed)  # one that was found so counts as not looked at
 
     def _is_pending(self, served: Served, due: Container[int]) -> bool:
         of = served.replica

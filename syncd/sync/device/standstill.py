@@ -4,7 +4,7 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
-from syncd.errors import Reach, SyncdError
+from syncd.errors import Cause, MailboxLostError, Reach, SyncdError
 from syncd.log import log
 from syncd.sync.backoff import Backoff
 from syncd.values import Record, field
@@ -15,6 +15,7 @@ _OWN = frozenset({Reach.MESSAGE, Reach.MAILBOX})
 class _Failing(Record):
     where: str
     error: str = ""
+    is_lost: bool = False
     until: float = 0.0
     is_still: bool = False
     backoff: Backoff = field(default_factory=Backoff)
@@ -43,6 +44,7 @@ class Standstill:
             one = self._failing.setdefault(mailbox_id, _Failing(where))
             wait_s = one.backoff.failed(error)
             one.error, one.until, one.is_still = str(error), time.monotonic() + wait_s, True
+            one.is_lost = isinstance(error, MailboxLostError)
             log.warning(
                 "mailbox_failed", device=self._device, mailbox=where, error=one.error, retry_in_s=round(wait_s, 1)
             )
@@ -81,9 +83,15 @@ class Standstill:
         return min([most_s, *(max(one.until - now, 0.0) for one in self._failing.values() if one.is_still)])
 
     @property
+    def cause(self) -> Cause | None:
+        """Say what kind of thing the error is, where that says what to do."""
+        return Cause.MAILBOX_LOST if any(one.is_lost for one in self._failing.values()) else None
+
+    @property
     def error(self) -> str | None:
-        """Say what the first of them suffers from, and how many more there are."""
-        texts = [f"{one.where}: {one.error}" for one in self._failing.values()] + [*self._notes.values()]
+        """Say what the first of them suffers from, one that a person has to bring back, and how many more there are."""
+        failing = sorted(self._failing.values(), key=lambda one: not one.is_lost)
+        texts = [f"{one.where}: {one.error}" for one in failing] + [*self._notes.values()]
         if len(texts) > 1:
             return f"{texts[0]} (and {len(texts) - 1} more)"
         return texts[0] if texts else None

@@ -123,6 +123,7 @@ class Device:
         device_id = self._attachment.device_id
         if self._config.read_only:
             await self._db.write(partial(leaving.drop_deletions, device_id=device_id))
+        await self._mailboxes.settle_renames(device_id)
         await self._mailboxes.mark_unserved(device_id)
         await self._directories.look(device_id)
         await self._rounds.ensure_replicas(device_id)
@@ -142,9 +143,10 @@ class Device:
 
     async def _tell(self) -> None:
         """Show the mailboxes that stand still, or that none does any more."""
-        if self._activity.error != self._still.error:
-            self._activity.error = self._still.error
-            await self._attachment.record("active", self._still.error)
+        error, cause = self._still.error, self._still.cause
+        if (self._activity.error, self._activity.cause) != (error, cause):
+            self._activity.error, self._activity.cause = error, cause
+            await self._attachment.record("active", error, cause)
 
     async def observe(self, changes: Changes) -> None:
         """Look at what changed below the root, and wake the accounts whose mail that was."""

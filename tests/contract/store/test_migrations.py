@@ -5,17 +5,20 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, inspect, select, text
+from sqlalchemy import Engine, TextClause, inspect, select, text
 
 from syncd.errors import StoreError, StoreVersionError
 from syncd.store.engine import migrate
 from syncd.store.engine.database import Database
 from syncd.store.engine.engines import migration_engine, parse_url
 from syncd.store.engine.migrate import Standing
+from syncd.store.mailboxes import directories
 from syncd.store.tables import schema
 from syncd.store.tables.partial_indexes import metadata
 from tests.contract.store.migrations_at_head import AT_ONCE, drift, dump, migrated
@@ -37,6 +40,13 @@ _DEVICE = "INSERT INTO device (id, name, path, layout, state) VALUES (:id, :name
 _TROUBLE = (
     "INSERT INTO trouble (id, device_id, error, temper, attempts, since_at, retry_at)"
     " VALUES (:id + 40, :id, 'refused', 'wait', 3, 1.5, 2.5)"
+)
+_REPLICA = (
+    "INSERT INTO account (id, name, kind, identity) VALUES (1, 'work', 'imap', 'x')",
+    "INSERT INTO mailbox (id, account_id, name, wire_name, is_selectable, is_selected, version)"
+    " VALUES (1, 1, 'A', 'A', :yes, :yes, 11)",
+    "INSERT INTO replica (id, device_id, mailbox_id, directory, selection, keywords, version, server_cursor,"
+    " replica_cursor, listed_at) VALUES (5, 1, 1, 'work/A', '*', 'a b', 7, 8, 9, 1.5)",
 )
 
 
@@ -185,24 +195,47 @@ def test_rebuilding_a_table_keeps_the_rows_that_refer_to_it(filled_url: str, nex
 
 def test_a_table_that_a_migration_makes_anew_keeps_its_rows(store_url: str, tmp_path: Path) -> None:
     """0021 takes columns away; troubles go on with their numbers and waits, and go with their devices as before."""
-    before = tmp_path / "before"
-    left_out = shutil.ignore_patterns(*(f"{number:04}_*" for number in range(21, int(NEXT))), AT_ONCE.name)
-    shutil.copytree(migrate.migrations_directory(), before, ignore=left_out)
-    upgrade(store_url, migrations=before)
-    engine = migration_engine(parse_url(store_url))
-    try:
-        with engine.begin() as conn:
-            for of in ({"id": 1, "name": "laptop"}, {"id": 2, "name": "phone"}):
-                conn.execute(text(_DEVICE), of)
-                conn.execute(text(_TROUBLE), of)
-    finally:
-        engine.dispose()
+    devices = ({"id": 1, "name": "laptop"}, {"id": 2, "name": "phone"})
+    _fill_at_version(20, store_url, tmp_path, *((text(line), of) for of in devices for line in (_DEVICE, _TROUBLE)))
 
     with Database.open(store_url, auto_migrate=True) as database:
         database.write_now(lambda conn: conn.execute(text("DELETE FROM device WHERE id = 1")) and None)
         kept = database.read_now(lambda conn: conn.execute(select(schema.trouble)).all())
 
     assert kept == [(42, 2, None, None, "refused", "wait", 3, 1.5, 2.5)]
+
+
+def test_replicas_of_an_older_store_are_where_they_were_and_about_to_go_nowhere(store_url: str, tmp_path: Path) -> None:
+    """0023 lets them be announced elsewhere."""
+    rows = ((text(_DEVICE), {"id": 1, "name": "laptop"}), *((text(line), {"yes": True}) for line in _REPLICA))
+    _fill_at_version(22, store_url, tmp_path, *rows)
+
+    with Database.open(store_url, auto_migrate=True) as database:
+        ((of, place),) = database.read_now(partial(directories.placed_replicas, device_id=1))
+        source, target = PurePosixPath("work/A"), PurePosixPath(f"work/{chr(0xE4)}")
+        announce = partial(directories.announce_move, device_id=1, source=source, target=target)
+        database.write_now(announce)
+        ((_, announced),) = database.read_now(partial(directories.placed_replicas, device_id=1))
+
+    assert (of.id, of.keywords, of.version, of.server_cursor, of.replica_cursor) == (5, ("a", "b"), 7, 8, 9)
+    assert (of.listed_at, of.mailbox_version) == (1.5, 11)
+    assert (place.directory, place.moving_to) == (source, None)
+    assert (announced.directory, announced.moving_to) == (source, target)
+
+
+def _fill_at_version(version: int, url: str, scratch: Path, *statements: tuple[TextClause, Mapping[str, Any]]) -> None:
+    """Make a store as it was at a version, and do something in it."""
+    before = scratch / "before"
+    left_out = shutil.ignore_patterns(*(f"{number:04}_*" for number in range(version + 1, int(NEXT))), AT_ONCE.name)
+    shutil.copytree(migrate.migrations_directory(), before, ignore=left_out)
+    upgrade(url, migrations=before)
+    engine = migration_engine(parse_url(url))
+    try:
+        with engine.begin() as conn:
+            for statement, values in statements:
+                conn.execute(statement, values)
+    finally:
+        engine.dispose()
 
 
 def test_an_upgrade_that_orphans_rows_is_undone(tmp_path: Path, next_migrations: Migrations) -> None:

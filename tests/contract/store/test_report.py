@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Table, insert, select, update
 
 from syncd.config.model import Config
 from syncd.mail.tree import ReplicaState
+from syncd.reconcile.planner import Selection
 from syncd.store.engine.database import Database
 from syncd.store.people.report import account_ids, store_report
 from syncd.store.people.tallies import AccountTally, Deeds, DeviceTally, tallies
@@ -130,6 +131,32 @@ def test_report_counts_messages_bodies_and_what_each_device_did(filled: Database
     (copy,) = report.replicas
     assert (copy.delivered, copy.delivered_bytes, copy.waiting) == (3, 9, 4)
     assert (copy.new, copy.missing, copy.deleted, copy.edited) == (2, 2, 1, 1)
+
+
+def test_what_is_to_come_is_what_the_device_gets_or_has(filled: Database) -> None:
+    """In the middle of a first delivery: not what went before it was delivered, nor what the device does not take."""
+
+    def go_on(conn: Connection) -> None:
+        inbox = conn.execute(select(replica.c.mailbox_id)).scalar_one()
+        more = {"mailbox_id": inbox, "uidvalidity": 1, "internaldate": int(NOW)}
+        for uid in range(100, 110):
+            row(conn, server_message, **more, uid=uid, size_bytes=3, version=8, gone_at=NOW)
+        for uid in range(200, 205):
+            row(conn, server_message, **more, uid=uid, size_bytes=uid, version=8)
+
+    def waiting(**selections: Selection) -> int:
+        report = filled.read_now(lambda conn: store_report(conn, troubles_max=10, selections=selections))
+        tally = filled.read_now(lambda conn: tallies(conn, after=0, selections=selections)).devices["laptop"]
+        assert tally.waiting == report.replicas[0].waiting
+        return tally.waiting
+
+    before = waiting()
+    filled.write_now(go_on)
+
+    assert waiting() - before == 5
+    assert waiting(laptop=Selection(max_size_bytes=202)) - before == 3
+    assert waiting(laptop=Selection(not_before=int(NOW) + 1)) == before - 1  # whose file it has, it hears of
+    assert waiting(phone=Selection(takes_none=True)) - before == 5
 
 
 def test_report_counts_the_files_whose_flags_the_device_changed(filled: Database) -> None:

@@ -16,6 +16,7 @@ from syncd.store.rounds import holds
 from syncd.store.tables import schema
 from syncd.store.trees import history
 from syncd.sync.planned import Plan, planned
+from syncd.sync.waits import What
 from tests.contract.sync.house import House, MakeDovecot, until_state
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
@@ -138,6 +139,24 @@ async def test_what_devices_did_to_mailboxes_is_planned_or_told_as_set_aside(tmp
         assert status.troubles == ()
         assert {"New", "Old"} <= user.mailboxes()
         assert not {"Lists", "Empty"} & user.mailboxes()
+
+
+async def test_mailbox_that_could_not_be_read_yet_is_told_to_come_first(tmp_path: Path, user: Provider) -> None:
+    """The server lists it and does not open it: as nothing is known of what is in it, there is not nothing to do."""
+    user.receive("a")
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        tap.refuses = lambda line: b" SELECT " in line
+        await house.settle()
+        unread = (await _plan(house)).waits
+
+        tap.refuses = lambda line: False
+        house.shift_s += 3600
+        await house.settle()
+
+        assert {(one.account, one.mailbox, one.device, one.messages) for one in unread if one.what is What.LIST} == {
+            ("work", str(name), None, 0) for name in user.mailboxes()
+        }
+        assert (await _plan(house)).waits == ()
 
 
 async def _plan(house: House) -> Plan:

@@ -174,7 +174,7 @@ async def test_device_that_was_away_is_renamed_when_it_is_back(tmp_path: Path, u
 async def test_directory_that_somebody_has_renamed_before_loses_nothing(
     tmp_path: Path, user: Provider, layout: str
 ) -> None:
-    """As after a kill between the rename and its record: what is there is compared, and what is not is delivered."""
+    """Nobody knows who it was: what is there is compared, and what is not is delivered."""
     user.receive(*(f"m{number}" for number in range(12)), mailbox="Work")
     user.receive("x", mailbox="Work/Sub")
     devices = {"laptop": {"settle": "20ms", "layout": layout}}

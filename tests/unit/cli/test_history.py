@@ -5,7 +5,7 @@ import time
 import pytest
 import typer
 
-from syncd.cli.commands.history import begin_of, table_of
+from syncd.cli.commands.history import begin_of, deed_of, table_of
 from syncd.store.people.entries import Entry
 
 AT = time.mktime((2026, 11, 25, 21, 50, 2, 0, 0, -1))
@@ -75,3 +75,18 @@ def test_since_refuses_what_it_does_not_understand(text: str) -> None:
     """As a mistake of usage, which ends with exit code 2."""
     with pytest.raises(typer.BadParameter, match="--since should be like"):
         begin_of(text, now=AT)
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(1, "list 1 message"), (2, "list 2 messages"), (3104, "list 3,104 messages")]
+)
+def test_line_of_a_first_listing_always_says_of_how_many(number: int, said: str) -> None:
+    """One message that was there when a mailbox was first read is a number as well."""
+    one = entry(message=None, uid=None, messages=number, verb="list", detail="", origin="server")
+
+    assert said == deed_of(one)
+
+
+def test_end_of_the_copy_in_a_maildrop_is_told_in_words() -> None:
+    """DELE is a word of the protocol; the message itself is in the store, and stays."""
+    assert deed_of(entry(verb="dele", detail="", origin="syncd")) == "delete in the maildrop"

@@ -206,8 +206,7 @@ def test_without_a_daemon_the_store_is_shown_and_how_to_start_one() -> None:
     )
 
     assert shown(seen) == dedent("""\
-        The daemon is not running; this is what the store remembers, which was used 3 h
-        ago
+        The daemon is not running; this is how things stood when syncd last ran, 3 h ago
             -> syncd run, or where it is a service: systemctl start syncd
           35 deletions by laptop in work/INBOX are held: more than the guard allows (for
           2 h)
@@ -520,7 +519,7 @@ def test_every_cause_has_a_remedy_or_says_itself_what_to_do() -> None:
     config = ImapConfig(type="imap", host="h", username="u", password_command=["pass"])
     without = {cause for cause in Cause if account_remedy(cause, "work", config) is None}
 
-    assert without == {Cause.AWAY, Cause.OTHER}
+    assert without == {Cause.AWAY, Cause.MAILBOX_LOST, Cause.OTHER}  # the first two are of devices
     assert "password_command of [accounts.work]" in (account_remedy(Cause.LOGIN_REFUSED, "work", config) or "")
     assert "syncd adopt phone" in (device_remedy(Cause.AWAY, "foreign", "phone", "/p") or "")
     other_layout = device_remedy(Cause.AWAY, "foreign", "phone", "/p", layout="maildir++") or ""
@@ -592,3 +591,46 @@ def test_hook_that_fails_is_told_with_its_next_try() -> None:
     ]
     assert waits.splitlines()[2].startswith("    -> see that its command")
     assert given_up.startswith("1 thing needs you:\n  hook on_new_mail: exit code 1\n")
+
+
+def test_mailbox_that_a_device_lost_needs_a_person_from_the_first_moment_on() -> None:
+    """Waiting brings nothing back; what does is said with the name of the device, and how it goes on."""
+    remedy = device_remedy(Cause.MAILBOX_LOST, "active", "nas", "/srv/nas")
+    lost = device("nas", error="work/INBOX: its directory is not there", cause="mailbox_lost", remedy=remedy)
+
+    assert shown(status(devices=(lost,)), width=300).startswith(
+        "1 thing needs you:\n"
+        "  device nas: work/INBOX: its directory is not there\n"
+        "    -> bring back what was there: it goes on by itself. If it is lost: syncd adopt nas, and only then make an"
+        " empty one, with cur/, new/ and tmp/, which is filled again\n"
+    )
+    assert "there; then: syncd sync. " in str(
+        device_remedy(Cause.MAILBOX_LOST, "active", "nas", "/srv/nas", is_running=False)
+    )
+
+
+def test_account_that_was_never_reached_and_its_device_have_no_counts() -> None:
+    """Nothing is known of its mail: none in no mailboxes would say otherwise."""
+    never = account(doing="not running", connection=None, lag_s=None, messages=0, mailbox_count=0)
+    empty = device(doing="not running", messages=0, mailbox_count=0, accounts=("work",))
+    away = replace(empty, state="away", settled_at=None)
+
+    text = shown(status(accounts=(never,), devices=(empty, replace(away, name="nas"))))
+
+    assert "work  never in sync yet\n" in text
+    assert "laptop  nothing to show yet: none of its accounts was ever in sync\n" in text
+    assert "nas     AWAY\n        /srv" in text
+
+
+def test_adopted_device_says_with_which_accounts_it_is_still_to_be_compared() -> None:
+    """It waits for those that were never listed, while all that is known is in sync."""
+    accounts = (account(), account(name="new", lag_s=None))
+    adopted = device(state="adopting", accounts=("work", "new"))
+
+    of_both, of_work = (
+        shown(status(accounts=those, devices=(replace(adopted, accounts=tuple(one.name for one in those)),)))
+        for those in (accounts, accounts[:1])
+    )
+
+    assert "in sync, still to be compared with new; " in of_both
+    assert "in sync, being compared; " in of_work

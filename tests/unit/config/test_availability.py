@@ -42,6 +42,17 @@ def test_key_without_its_feature_is_an_error_that_says_so(tmp_path: Path, table:
     )
 
 
+@pytest.mark.parametrize("value", ['"14d"', '"forever"', "true", "14", '"soon"'])
+def test_any_wish_to_leave_mail_on_a_pop3_server_gets_one_answer(tmp_path: Path, value: str) -> None:
+    """It says what happens to a message, and not first how a value is written that is then refused."""
+    (report,) = problems(tmp_path, with_key("accounts.isp", f"keep = {value}"))
+
+    assert report.endswith(
+        ": accounts.isp.keep: not available in this version of syncd; remove the key"
+        ' (a message is deleted on the server once it is safe in the store, as keep = "0d" says)'
+    )
+
+
 @pytest.mark.parametrize("line", ['token_command = ["x"]', 'oauth = { client_id = "x" }'])
 def test_login_without_its_feature_is_an_error_that_says_so(tmp_path: Path, line: str) -> None:
     """Ways to log in that come later parse, and are refused."""

@@ -526,6 +526,14 @@ def test_remedy_of_who_fails_is_that_of_status() -> None:
     assert worst(judge_daemon(replace(UP, failing=(failing,)), config="/c/f", version="0.1.0"))[2] == "check username"
 
 
+def test_holds_are_counted_as_one_or_as_several() -> None:
+    """What is counted are holds, not the messages in them."""
+    found = (one for held in (1, 2) for one in judge_daemon(replace(UP, held=held), config="/c/f", version="0.1.0"))
+
+    said = [one.what for one in found if one.check == "daemon_holds"]
+    assert said == ["1 hold waits for a person", "2 holds wait for a person"]
+
+
 def test_file_that_the_daemon_has_not_read_since_an_edit_is_not_called_usable() -> None:
     """It may be about to say the same of it."""
     known = replace(UP, loaded_at=NOW)

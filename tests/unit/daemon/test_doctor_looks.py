@@ -4,6 +4,8 @@ import os
 import pwd
 import socket
 import ssl
+import subprocess
+import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -84,6 +86,31 @@ def test_before_there_is_a_store_the_user_of_the_unit_is_looked_for(tmp_path: Pa
     assert before == User(nobody.pw_uid, "nobody", is_us=False, is_root=os.geteuid() == 0, has_store=False)
     assert (after.uid, after.is_us, after.has_store) == (os.geteuid(), True, True)
     assert user_of(None).uid == user_of(None, service="nosuch").uid == os.geteuid()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_store_that_we_may_not_look_at_belongs_to_who_keeps_us_out() -> None:
+    """Else whoever asks would be told to take it away from its owner."""
+    program = (
+        "import os, sys; from syncd.config.model import Config; from syncd.daemon.doctor.look_at_files import user_of\n"
+        "config = Config.model_validate({'store': {'url': sys.argv[1]}, 'daemon': {'socket': 's'}})\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "print(user_of(config).uid, user_of(config).is_us)\n"
+    )
+    with TemporaryDirectory(dir="/tmp") as directory:
+        store = Path(directory) / "state" / "syncd" / "syncd.db"
+        store.parent.mkdir(parents=True)
+        Path(directory).chmod(0o755)
+        store.parent.parent.chmod(0o700)
+        said = subprocess.run(
+            [sys.executable, "-c", program, f"sqlite:///{store}"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        ).stdout
+
+    assert said == "0 False\n"
 
 
 def test_directory_that_systemd_makes_may_be_missing(tmp_path: Path) -> None:

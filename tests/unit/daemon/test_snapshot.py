@@ -315,7 +315,7 @@ def test_what_waiting_does_not_help_against_needs_a_person_whatever_its_cause() 
             "the server cannot be reached: no route to it",
             "unreachable",
             False,
-            "check this machine's network, and host and port of [accounts.work]; then: syncd sync work",
+            "check this machine's network, and host, port and tls of [accounts.work]; then: syncd sync work",
         ),
         ("the server did not answer in 60 s", "too_slow", False, "syncd sync work tries it now"),
         ("of a store as it was", None, False, "syncd sync work tries it now"),

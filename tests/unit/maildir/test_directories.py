@@ -6,7 +6,16 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from syncd.errors import FileError
-from syncd.maildir.directories import Renaming, are_same_directory, remove_mailbox, rename_directory, renamed_before
+from syncd.maildir.directories import (
+    Renaming,
+    Whereabouts,
+    are_same_directory,
+    make_way,
+    remove_mailbox,
+    rename_directory,
+    renamed_before,
+    whereabouts,
+)
 from syncd.maildir.layout import are_nearly_equal
 from syncd.maildir.root import ReplicaRoot
 
@@ -52,6 +61,25 @@ def test_name_in_use_is_left_alone_and_an_empty_mailbox_is_none(root: ReplicaRoo
         with pytest.raises(FileError):
             renamed_before(root, A, PurePosixPath("work", name))
     assert rename_directory(root, B, B / "inside") is Renaming.REFUSED
+
+
+def test_directory_that_was_about_to_be_renamed_has_one_name_or_the_other(root: ReplicaRoot) -> None:
+    """Nothing but a directory is it; where both are there, the names do not say which, but an empty one makes way."""
+    assert whereabouts(root, A, B) is whereabouts(root, A, A) is Whereabouts.STAYED
+    assert whereabouts(root, B, A) is Whereabouts.RENAMED
+    assert whereabouts(root, B, B / "x") is Whereabouts.NOWHERE
+
+    (root.path / B).symlink_to(root.path / A)
+    assert whereabouts(root, A, B) is Whereabouts.STAYED
+    assert whereabouts(root, B, A) is Whereabouts.RENAMED
+    (root.path / B).unlink()
+    root.create(B).close()
+    assert whereabouts(root, A, B) is Whereabouts.ONE_OF_BOTH
+    assert not make_way(root, B, A)
+    assert make_way(root, A, A)
+    assert make_way(root, A, B)
+    assert not (root.path / B).exists()
+    assert make_way(root, A, B)
 
 
 def test_empty_mailbox_goes_and_what_is_inside_it_stays(root: ReplicaRoot) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from syncd.errors import FileError, Reach
+from syncd.errors import Cause, FileError, MailboxLostError, Reach, cause_of
 from syncd.maildir import libc
 from syncd.maildir.dovecot import read_keywords
 from syncd.maildir.files import Absence, FileFacts
@@ -121,14 +121,15 @@ def test_coarse_times_pass_within_few_looks(root: ReplicaRoot, box: Path) -> Non
 def test_missing_directory_is_an_error_not_an_empty_listing(
     root: ReplicaRoot, box: Path, missing: str, look: Callable[[ReplicaRoot, PurePosixPath], object]
 ) -> None:
-    """A mailbox that lost a directory proves nothing about its messages; which one it lost is told, with what to do."""
+    """A mailbox that lost a directory proves nothing about its messages; which one it lost is told."""
     (box / missing).rename(root.path / "elsewhere")
 
-    with pytest.raises(FileError) as caught:
+    with pytest.raises(MailboxLostError) as caught:
         look(root, BOX)
     assert caught.value.reach is Reach.MAILBOX
     lost = "is not there" if missing == "." else f"has no {missing}/"
-    assert f"its directory {lost}: bring back what was there; " in str(caught.value)
+    assert f"its directory {lost}" == str(caught.value)
+    assert cause_of(caught.value) is Cause.MAILBOX_LOST
 
 
 def test_odd_things_are_reported_by_name(root: ReplicaRoot, box: Path) -> None:

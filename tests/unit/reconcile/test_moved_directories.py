@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from syncd.mail.mailbox import MailboxName
-from syncd.reconcile.moved_directories import WentDirectory, moved_directories
+from syncd.reconcile.moved_directories import WentDirectory, has_moved, moved_directories
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,28 @@ def test_directory_is_known_by_its_files(
     found = moved_directories(gone, {_name(name): files for name, files in came.items()}, [*map(_name, known.split())])
 
     assert {str(gone[number].name): str(name) for number, name in found.items()} == moved
+
+
+@pytest.mark.parametrize(
+    ("files", "source", "target", "found"),
+    [
+        ("abc", "", "abc", (True, True)),
+        ("abc", "xy", "cz", (True, True)),
+        ("abc", "abc", "", (False, True)),
+        ("abc", "a", "xyz", (False, True)),
+        ("", "x", "y", (False, True)),
+        ("abc", "", "", (False, False)),
+        ("abc", "x", "y", (False, False)),
+        ("abc", "a", "bc", (True, False)),
+        ("abc", "ab", "c", (False, False)),
+        ("ab", "a", "b", (False, False)),
+    ],
+)
+def test_files_say_which_of_two_directories_is_the_renamed_one(
+    files: str, source: str, target: str, found: tuple[bool, bool]
+) -> None:
+    """Those of one; where there are some in both, or in none though there should be, that is not certain."""
+    assert has_moved(files, source, target) == found
 
 
 def _name(text: str) -> MailboxName:

@@ -88,10 +88,51 @@ def test_another_user_may_not_look() -> None:
         said = subprocess.run(
             [sys.executable, "-c", program, f"sqlite:///{path}"], capture_output=True, text=True, check=True, timeout=60
         ).stdout.splitlines()
+    remedy = "it belongs to root: sudo syncd ..."
     assert said == [
-        f"the store {path} cannot be read: Permission denied",
-        f"the lock of the store {path} cannot be opened: Permission denied",
+        f"the store {path} cannot be read: Permission denied; {remedy}",
+        f"the store {path} is another user's, and only that one may do this; {remedy}",
     ]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
+@pytest.mark.parametrize("mode", [0o700, 0o755], ids=["closed", "open"])
+def test_another_user_is_told_by_every_way_whose_a_store_is(mode: int) -> None:
+    """Also where the directory may not be entered, or the file be read; nothing is left beside it."""
+    program = (
+        "import os, sys; from syncd.errors import StoreError; from syncd.store.engine.database import Database\n"
+        "from syncd.store.engine.migrate import state\n"
+        f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})\n"
+        "for way in (Database.open_readonly, Database.open, state):\n"
+        "    try: way(sys.argv[1])\n"
+        "    except StoreError as error: print(error)\n"
+    )
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
+        path = Path(directory, "syncd.db")
+        Database.open(f"sqlite:///{path}").close()
+        path.chmod(0o644)
+        path.parent.chmod(mode)
+        before = set(path.parent.iterdir())
+        said = subprocess.run(
+            [sys.executable, "-c", program, f"sqlite:///{path}"], capture_output=True, text=True, check=True, timeout=60
+        ).stdout.splitlines()
+        left = set(path.parent.iterdir())
+
+    told = [one for one in said if one.endswith("; it belongs to root: sudo syncd ...")]
+    assert (len(told), told) == (2 if mode == 0o755 else 3, said)
+    assert left == before
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may open what is another user's")
+def test_root_does_not_become_the_owner_of_what_is_another_users(tmp_path: Path) -> None:
+    """It may look; mail that it delivered, that user could not touch."""
+    path = tmp_path / "syncd.db"
+    Database.open(f"sqlite:///{path}").close()
+    os.chown(path, NOBODY, NOBODY)
+
+    with pytest.raises(StoreError, match="another user's"):
+        Database.open(f"sqlite:///{path}")
+    Database.open_readonly(f"sqlite:///{path}").close()
 
 
 def test_holder_of_a_lock_is_found_without_touching_it() -> None:

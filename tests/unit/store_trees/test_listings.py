@@ -1,9 +1,10 @@
 """What LISTs make of mailboxes: rows that are renamed, that give way, that are gone, and that are there again."""
 
+from collections.abc import Collection
 from functools import partial
 from pathlib import PurePosixPath
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
 from syncd.mail.mailbox import MailboxName
 from syncd.reconcile.mailboxes import ListChanges, Listed
@@ -11,7 +12,7 @@ from syncd.store.mailboxes import directories, listings, mailbox_changes, mailbo
 from syncd.store.mailboxes.listings import Renamed
 from syncd.store.people.entries import Question
 from syncd.store.people.recall import recall
-from syncd.store.tables.schema import mailbox, server_message
+from syncd.store.tables.schema import mailbox, replica, server_message
 from syncd.store.trees import accounts, devices, server_tree
 from syncd.store.trees.accounts import MailboxCursor, MailboxRow
 from syncd.store.trees.server_tree import ObservedMessage
@@ -154,26 +155,38 @@ def test_mailboxes_of_many_accounts_are_those_that_are_there_or_on_devices(grove
     assert grove(lambda conn: accounts.mailboxes_of(conn, (), only=(gone,))) == ()
 
 
-def test_directory_on_its_way_counts_as_not_looked_at(grove: Grove) -> None:
-    """With what is inside; then each is where it is. So does one that is found there, unless it is known to be it."""
-    (device_id,) = {one.device_id for one in (grove.laptop, grove.laptop_archive)}
-    source, target = (PurePosixPath(name) for name in (grove.laptop.directory, "elsewhere"))
-    listed_at = grove(lambda conn: directories.begin_move(conn, device_id=device_id, source=source))
+def test_directory_is_on_its_way_with_what_is_inside_and_its_rows_are_what_they_were(grove: Grove) -> None:
+    """Wherever it ends. One that is found elsewhere is looked at as for the first time, unless it is known to be it."""
+    of, inner = grove.laptop, grove.laptop_archive
+    here, there = (PurePosixPath(name) for name in (of.directory, "elsewhere"))
+    grove(lambda conn: directories.move_left(conn, replica_id=inner.id, target=here / "inner"))
+    grove(lambda conn: conn.execute(update(replica).where(replica.c.device_id == of.device_id).values(listed_at=NOW)))
 
-    assert listed_at.keys() == {grove.laptop.id}
-    assert grove.replica(grove.laptop).listed_at is None
-    grove(lambda conn: directories.settle_move(conn, source, target, listed_at={grove.laptop.id: NOW}))
-    moved = grove.replica(grove.laptop)
-    assert (moved.directory, moved.listed_at) == ("elsewhere", NOW)
+    def moving_to() -> dict[int, PurePosixPath | None]:
+        placed = grove(lambda conn: directories.placed_replicas(conn, device_id=of.device_id))
+        return {place.replica_id: place.moving_to for _, place in placed}
 
-    found = partial(directories.record_found, device_id=device_id)
-    grove(lambda conn: found(conn, source=target, target=source, same={moved.id}))
-    back = grove.replica(grove.laptop)
-    assert (back.directory, back.listed_at) == (str(source), NOW)
-    grove(lambda conn: found(conn, source=source, target=target, same=()))
-    moved = grove.replica(grove.laptop)
-    assert (moved.directory, moved.listed_at) == ("elsewhere", None)
+    def settle(source: PurePosixPath, target: PurePosixPath, same: Collection[int] | None) -> list[float | None]:
+        move = partial(directories.settle_move, device_id=of.device_id, source=source, target=target, same=same)
+        grove(move)
+        rows = [grove.replica(one) for one in (of, inner)]
+        assert [row.directory for row in rows] == [str(target), str(target / "inner")]
+        assert set(moving_to().values()) == {None}
+        return [row.listed_at for row in rows]
 
-    assert grove(lambda conn: directories.is_without_messages(conn, replica_id=moved.id))
-    grove(lambda conn: directories.forget(conn, replica_id=moved.id))
-    assert moved.id not in {one.id for one in grove(devices.replicas)}
+    for target in (here, there):
+        grove(lambda conn: directories.announce_move(conn, device_id=of.device_id, source=here, target=there))
+        assert moving_to() == {of.id: there, inner.id: there / "inner"}
+        assert grove.replica(of).listed_at == NOW
+        assert settle(here, target, None) == [NOW, NOW]
+    assert settle(there, here, {of.id, inner.id}) == [NOW, NOW]
+    assert settle(here, there, {inner.id}) == [None, NOW]
+
+
+def test_replica_whose_directory_is_gone_is_forgotten(grove: Grove) -> None:
+    """Once nothing is known of any file of it."""
+    of = grove.laptop
+
+    assert grove(lambda conn: directories.is_without_messages(conn, replica_id=of.id))
+    grove(lambda conn: directories.forget(conn, replica_id=of.id))
+    assert of.id not in {one.id for one in grove(devices.replicas)}

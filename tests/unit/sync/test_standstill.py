@@ -2,7 +2,7 @@
 
 import pytest
 
-from syncd.errors import FileError, MailboxNameError, Reach, SyncdError, Temper
+from syncd.errors import Cause, FileError, MailboxLostError, MailboxNameError, Reach, SyncdError, Temper
 from syncd.sync.device.standstill import Standstill
 
 INBOX, PROJECT = 1, 2
@@ -55,3 +55,19 @@ def test_error_is_said_until_a_whole_pass_went_well() -> None:
     assert still.error == "work/1: locked (and 1 more)"
     still.passed()
     assert still.error is None
+
+
+def test_mailbox_that_a_person_has_to_bring_back_is_named_first_until_it_is_there() -> None:
+    """Whatever else stands still is tried again by itself."""
+    still = Standstill("laptop")
+    fail(still, INBOX, FileError("locked", reach=Reach.MAILBOX))
+    assert still.cause is None
+
+    fail(still, PROJECT, MailboxLostError("its directory is not there"))
+    assert (still.error, still.cause) == ("work/2: its directory is not there (and 1 more)", Cause.MAILBOX_LOST)
+    assert 0.0 < still.wait_s(30.0) <= 1.0
+
+    still.hurry()
+    assert still.retry() == {INBOX, PROJECT}
+    still.passed()
+    assert (still.error, still.cause) == (None, None)
