@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from syncd.cli.answers import (
+from syncd.cli.commands.answers import (
     NOT_UTF8,
     as_directory,
     as_file,
