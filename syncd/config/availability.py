@@ -23,7 +23,6 @@ NOT_YET = (
     NotYet(("accounts", "*", "client_cert")),
     NotYet(("accounts", "*", "token_command")),
     NotYet(("accounts", "*", "oauth")),
-    NotYet(("accounts", "*", "keep"), ("0d",), 'only keep = "0d" is available'),
     NotYet(("accounts", "*", "forward_to")),
 )
 """One row for each key whose feature does not exist yet; a feature that arrives deletes its row."""

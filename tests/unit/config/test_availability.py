@@ -24,8 +24,6 @@ def with_key(table: str, line: str) -> str:
         ("accounts.work", 'provider = "gmail"'),
         ("accounts.work", f'pin_sha256 = "{"0" * 64}"'),
         ("accounts.work", 'client_cert = "x.pem"'),
-        ("accounts.isp", 'keep = "14d"'),
-        ("accounts.isp", 'keep = "forever"'),
         ("accounts.isp", 'forward_to = "work/INBOX"'),
     ],
 )
@@ -55,6 +53,8 @@ def test_login_without_its_feature_is_an_error_that_says_so(tmp_path: Path, line
     [
         ("store", 'retention = "7d"'),
         ("accounts.isp", 'keep = "0d"'),
+        ("accounts.isp", 'keep = "14d"'),
+        ("accounts.isp", 'keep = "forever"'),
         ("accounts.work", 'delete = "trash"'),
         ("accounts.work", 'delete = "expunge"'),
         ("devices.laptop", 'settle = "10s"'),
