@@ -7,7 +7,7 @@ and device. A line that is a detail may go, and of a section blocks, where a scr
 from collections.abc import Iterator, Sequence
 
 from syncd.cli.alike import groups_of, remedy_of, whose
-from syncd.cli.words import age, ago, amounts, at_work, bar, count, share, shown, speed, tls, when
+from syncd.cli.words import age, ago, amounts, at_work, bar, count, share, shown, speed, stay, tls, when
 from syncd.config.problems import printable
 from syncd.daemon.status import (
     AccountStatus,
@@ -203,6 +203,7 @@ def _account(one: AccountStatus, at: float) -> Block:
     is_well = one.error is None
     lines = [
         *(_failing(one, at) if one.error is not None else _account_state(one)),
+        *([Line(stay(one.kept, one.kept_until_at, at))] if one.kept else []),
         Line(f"{shown(one.server)}, {_connected(one, at)}", DIM, is_detail=True),
     ]
     if one.connection is not None:
