@@ -198,7 +198,9 @@ class Pop3Config(_Account):
     keep_s: Keep = Field(
         default=0.0,
         alias="keep",
-        description="How long a message stays on the server once it is safe in the store: `0d` deletes it at once.",
+        description="How long a message stays on the server once it is safe in the store: `0d` deletes it there at "
+        "once, `forever` never. What devices do to it changes nothing on the server meanwhile.",
+        examples=["0d", "14d", "forever"],
     )
     """None: for ever."""
     poll_interval_s: PositiveSeconds = Field(default=120.0, alias="poll_interval", description=_POLL_INTERVAL)

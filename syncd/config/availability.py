@@ -3,43 +3,23 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from syncd.values import Value
-
 REFUSAL = "not available in this version of syncd; remove the key"
 
 
-class NotYet(Value):
-    """Name a key of the contract without its feature. harmless: the values that ask for nothing."""
-
-    key: tuple[str, ...]
-    harmless: tuple[str, ...] = ()
-    only: str = ""
-    """What is available instead, in words."""
-
-
-NOT_YET = (
-    NotYet(("accounts", "*", "oauth")),
-    NotYet(
-        ("accounts", "*", "keep"),
-        ("0d",),
-        'a message is deleted on the server once it is safe in the store, as keep = "0d" says',
-    ),
-    NotYet(("accounts", "*", "forward_to")),
-)
-"""One row for each key whose feature does not exist yet; a feature that arrives deletes its row."""
+NOT_YET = (("accounts", "*", "oauth"), ("accounts", "*", "forward_to"))
+"""Each key whose feature does not exist yet; a feature that arrives deletes its own."""
 
 
 def unavailable(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield each key that is set in `values` (as the file has them) but not available, and why."""
-    for row in NOT_YET:
-        for path, value in _found(row.key, values, ()):
-            if str(value).lower() not in row.harmless:
-                yield path, f"{REFUSAL} ({row.only})" if row.only else REFUSAL
+    for key in NOT_YET:
+        for path in _found(key, values, ()):
+            yield path, REFUSAL
 
 
-def _found(key: tuple[str, ...], values: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], object]]:
+def _found(key: tuple[str, ...], values: object, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     if not key:
-        yield path, values
+        yield path
     elif isinstance(values, Mapping):
         for name in values if key[0] == "*" else (key[0],):
             if name in values:

@@ -4,14 +4,14 @@ Theory. A listed message has a *key*: its UIDL, or, where it has no usable one, 
 anything but a UIDL contains a space, which no UIDL does. The store keeps one `Known` per key; a message
 without UIDL gets, once retrieved, a key made of its digest and a count, so that two equal messages are two rows.
 
-Only a row that is COMMITTED, under a UIDL, and listed with its recorded size is deleted without being retrieved again.
-Everything else that is listed is retrieved, and its content decides:
+Only a row that is COMMITTED, under a UIDL, and listed with its recorded size is deleted without being retrieved again,
+or kept as long as `Term` says. Everything else that is listed is retrieved, and its content decides:
 
     the row's state   same digest                         another digest
     none, UNTAKEN     an unlisted committed row's copy    new
     COMMITTED         the same                            new: the server reused the UIDL
     DOUBTFUL          the same, committed now (*)         replaces the doubtful one
-    ASKED             the same, committed again           new: the server did delete, and reused the UIDL
+    ASKED, UNLISTED   the same, committed again           new: the server did delete, and reused the UIDL
     DELETED           the same, deleted again             new: the server reused the UIDL
 
 (*) Unless it is empty, and listed as more: that is no message, however often it comes.
@@ -21,7 +21,7 @@ what breaks the session breaks nothing else; from `max_tries` on it is set aside
 Whoever lowers it in the store gives it new tries.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 from itertools import count
 
@@ -35,13 +35,15 @@ class CustodyState(StrEnum):
     """Say how far a message of the server has come.
 
     untaken: nothing of it is in the store. doubtful: a body is, but shorter than listed, or listed without a
-    size. committed: the whole body is. asked: and the server was told to delete its copy, and may have. deleted: and it
+    size. committed: the whole body is. unlisted: and a later session did not list it, so that its UIDL may stand for
+    another message when it does. asked: and the server was told to delete its copy, and may have. deleted: and it
     confirmed, by its answer to QUIT, that its copy is gone.
     """
 
     UNTAKEN = "untaken"
     DOUBTFUL = "doubtful"
     COMMITTED = "committed"
+    UNLISTED = "unlisted"
     ASKED = "asked"
     DELETED = "deleted"
 
@@ -49,7 +51,8 @@ class CustodyState(StrEnum):
 class Known(Value):
     """Hold what the store remembers of one key of an account.
 
-    size_bytes: as listed. digest: of the body's octets, empty while untaken.
+    size_bytes: as listed. digest: of the body's octets, empty while untaken. since: when its message was committed
+    first, None: just now, or it is not. is_troubled: an error of it is kept for `status`.
     """
 
     key: str
@@ -57,6 +60,24 @@ class Known(Value):
     size_bytes: int | None
     digest: bytes
     tries: int = 0
+    since: float | None = None
+    is_troubled: bool = False
+
+
+class Term(Value):
+    """Say how long the server keeps its copy of what is committed, as of now. keep_s None: for ever."""
+
+    keep_s: float | None = 0.0
+    now: float = 0.0
+
+    def is_over(self, row: Known) -> bool:
+        """Tell whether the server's copy is to go once its message is committed."""
+        if self.keep_s is None or self.keep_s <= 0:
+            return self.keep_s is not None
+        return row.since is not None and row.since + self.keep_s <= self.now
+
+
+AT_ONCE = Term()
 
 
 class Verdict(StrEnum):
@@ -79,7 +100,7 @@ class SessionPlan(Value):
     """Say what one session does; what is in none of these is retrieved by a later one.
 
     retrieve: in this order. delete: may go without being retrieved. too_large: to be set aside now. set_aside: left
-    alone. waiting: how many need a session of their own, to be had soon.
+    alone. waiting: how many need a session of their own, to be had soon. kept: committed, and their time is not over.
     """
 
     retrieve: tuple[Candidate, ...]
@@ -87,6 +108,7 @@ class SessionPlan(Value):
     too_large: tuple[Candidate, ...]
     set_aside: tuple[Candidate, ...]
     waiting: int
+    kept: tuple[Candidate, ...] = ()
 
 
 class Retrieved(Value):
@@ -103,8 +125,13 @@ class Retrieved(Value):
 
     @property
     def may_be_deleted(self) -> bool:
-        """Tell whether the server's copy may go once this is committed."""
+        """Tell whether the server's copy may go once this is committed, and its time is over."""
         return self.row.state is CustodyState.COMMITTED
+
+
+def is_anonymous(key: str) -> bool:
+    """Tell whether a key is none of a UIDL."""
+    return " " in key
 
 
 def candidates_of(listing: Iterable[Listed]) -> tuple[Candidate, ...]:
@@ -122,24 +149,35 @@ def candidates_of(listing: Iterable[Listed]) -> tuple[Candidate, ...]:
 
 
 def plan_session(
-    candidates: Sequence[Candidate], known: Mapping[str, Known], *, max_message_bytes: int, max_tries: int
+    candidates: Sequence[Candidate],
+    known: Mapping[str, Known],
+    *,
+    max_message_bytes: int,
+    max_tries: int,
+    term: Term = AT_ONCE,
+    recalled: Collection[str] = (),
 ) -> SessionPlan:
     """Decide what a session does with what is listed.
 
     Messages on trial are retrieved only in a session that has nothing else to do, the least tried first.
+    recalled: keys of messages without UIDL that an earlier session found to be kept.
     """
     retrieve: list[Candidate] = []
     trial: list[tuple[int, Candidate]] = []
     delete: list[Candidate] = []
     too_large: list[Candidate] = []
     set_aside: list[Candidate] = []
+    kept: list[Candidate] = []
     for candidate in candidates:
         row = known.get(candidate.key)
         size = candidate.listed.size_bytes
         tries = row.tries if row else 0
-        if tries >= max_tries:
+        is_committed = row is not None and row.state is CustodyState.COMMITTED and size == row.size_bytes
+        if candidate.key in recalled or (row and is_committed and not term.is_over(row)):
+            kept.append(candidate)
+        elif tries >= max_tries:
             set_aside.append(candidate)
-        elif row and row.state is CustodyState.COMMITTED and size is not None and size == row.size_bytes:
+        elif is_committed and size is not None:
             delete.append(candidate)
         elif size is not None and size > max_message_bytes:
             (set_aside if row and row.size_bytes == size else too_large).append(candidate)
@@ -150,7 +188,7 @@ def plan_session(
     waiting = len(trial)
     if not retrieve and not delete:
         retrieve, waiting = [candidate for _, candidate in sorted(trial, key=lambda each: each[0])], 0
-    return SessionPlan(tuple(retrieve), tuple(delete), tuple(too_large), tuple(set_aside), waiting)
+    return SessionPlan(tuple(retrieve), tuple(delete), tuple(too_large), tuple(set_aside), waiting, tuple(kept))
 
 
 def after_failure(candidate: Candidate, known: Known | None) -> Known:
@@ -176,9 +214,12 @@ def when_too_large(candidate: Candidate, known: Known | None) -> Known:
 class Matcher:
     """Decide, over one session, which retrieved body is new and which is a copy the store already has."""
 
-    def __init__(self, candidates: Sequence[Candidate], known: Mapping[str, Known]) -> None:
+    def __init__(
+        self, candidates: Sequence[Candidate], known: Mapping[str, Known], recalled: Iterable[str] = ()
+    ) -> None:
+        """recalled: keys of rows whose messages are listed without UIDL, and are not retrieved."""
         self._known = known
-        self._taken = {candidate.key for candidate in candidates}
+        self._taken = {candidate.key for candidate in candidates}.union(recalled)
 
     def decide(self, candidate: Candidate, size_bytes: int, digest: bytes, copies: Sequence[Known]) -> Retrieved:
         """Return what to commit. `copies`: the account's rows with this digest, up to the previous batch."""
@@ -190,7 +231,8 @@ class Matcher:
             state = _state_again(candidate, size_bytes, known)
             # NOTE: a server that says it deleted, and lists again, must not be believed for ever.
             is_no_further = state is CustodyState.DOUBTFUL or known.state is CustodyState.DELETED
-            row = Known(candidate.key, state, listed_bytes, digest, known.tries + 1 if is_no_further else 0)
+            tries = known.tries + 1 if is_no_further else 0
+            row = Known(candidate.key, state, listed_bytes, digest, tries, known.since)
             return Retrieved(candidate, size_bytes, Verdict.SAME, row)
         state = _state_of(candidate, size_bytes)
         if known.state is CustodyState.DOUBTFUL and known.size_bytes in (listed_bytes, None):
@@ -219,7 +261,7 @@ class Matcher:
             key = copy.key if candidate.is_anonymous else candidate.key
             state = _state_again(candidate, size_bytes, copy)
             tries = copy.tries + 1 if state is CustodyState.DOUBTFUL else 0
-            row, verdict = Known(key, state, listed_bytes, digest, tries), Verdict.SAME
+            row, verdict = Known(key, state, listed_bytes, digest, tries, copy.since), Verdict.SAME
             takes_over |= {copy.key} - {key}
             self._taken.add(copy.key)
         self._taken.add(key)
@@ -234,9 +276,9 @@ class Matcher:
             copy
             for copy in copies
             if copy.key not in self._taken
-            and (copy.state is not CustodyState.DELETED or (candidate.is_anonymous and _is_anonymous(copy.key)))
+            and (copy.state is not CustodyState.DELETED or (candidate.is_anonymous and is_anonymous(copy.key)))
         ]
-        return min(free, key=lambda copy: (_is_anonymous(copy.key) != candidate.is_anonymous, copy.key), default=None)
+        return min(free, key=lambda copy: (is_anonymous(copy.key) != candidate.is_anonymous, copy.key), default=None)
 
     def _mint_key(self, digest: bytes, copies: Sequence[Known]) -> str:
         used = self._taken | {copy.key for copy in copies}
@@ -259,7 +301,3 @@ def _state_again(candidate: Candidate, size_bytes: int, earlier: Known) -> Custo
 def _is_short(candidate: Candidate, size_bytes: int) -> bool:
     listed_bytes = candidate.listed.size_bytes
     return listed_bytes is None or size_bytes < listed_bytes
-
-
-def _is_anonymous(key: str) -> bool:
-    return " " in key

@@ -2,8 +2,8 @@
 
 Theory. A body travels `RETR -> digest -> commit -> DELE -> QUIT +OK -> confirmed deleted`, and the store follows one
 step behind the server at each: whatever is cut, the next session finds every listed message either unknown (and
-retrieves it) or committed (and deletes it without retrieving it again). While one batch is committed, the next is
-being retrieved, and what came of it is encoded; the first DELE is sent after the last commit.
+retrieves it) or committed (and deletes it without retrieving it again, once its term is over). While one batch is
+committed, the next is being retrieved, and what came of it is encoded; the first DELE is sent after the last commit.
 """
 
 import asyncio
@@ -11,49 +11,53 @@ import contextlib
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol
 
 from syncd.errors import ProtocolError, Reach, RefusedError, SyncdError, Temper
 from syncd.log import log
+from syncd.pop3.batch import Batch, E
 from syncd.pop3.connection import Connection, Failed
 from syncd.pop3.custody import (
+    AT_ONCE,
     Candidate,
+    CustodyState,
     Known,
     Matcher,
     Retrieved,
+    SessionPlan,
+    Term,
     Verdict,
     after_failure,
     after_refused_delete,
     candidates_of,
+    is_anonymous,
     plan_session,
     when_too_large,
 )
 from syncd.pop3.endpoint import MIB
 from syncd.pop3.listing import Listed
 from syncd.pop3.spool import Body
+from syncd.pop3.unnamed import Unnamed
 from syncd.values import Record, Value, field
 
 Decide = Callable[[Sequence[bytes], Sequence[Known]], Sequence[Retrieved]]
 """Say what bodies are, by their digests and the rows of the account that have one of these digests."""
 
 
-class Encoded(Protocol):
-    """A body as it is going to be stored; it may hold a file until it is closed."""
-
-    def close(self) -> None: ...
-
-
-E = TypeVar("E", bound=Encoded)
-
-
 class Custody(Protocol[E]):
     """Keep, for one account, what was retrieved from its maildrop; each call is one transaction, but for `encode`."""
+
+    async def standing(self) -> Sequence[Known]:
+        """Return all rows that are COMMITTED or troubled: of what the server has, but for what is new."""
 
     async def known(self, keys: Collection[str]) -> Sequence[Known]:
         """Return the rows that exist among `keys`."""
 
-    async def listed(self, keys: Collection[str]) -> None:
-        """Forget the errors of all other rows: their messages are not there any more, or under another key."""
+    async def unlisted(self, keys: Collection[str]) -> None:
+        """Set these rows to UNLISTED: their messages are not there any more, or not under this key."""
+
+    async def untroubled(self, keys: Collection[str]) -> None:
+        """Forget the errors of these rows, and give them new tries should they be in the way again."""
 
     async def encode(self, bodies: Sequence[Body]) -> Sequence[E]:
         """Return bodies, in their order, as `commit` takes them; spool files are removed by the caller afterwards."""
@@ -81,20 +85,22 @@ class IngestLimits(Value):
 
     batch_bytes, batch_messages: of one commit; a message that is larger is one of its own. encoded_bytes: from so many
     on, what came is encoded while more comes. max_tries: after so many failures in a row a message is set aside.
+    deletions: of messages that were committed by earlier sessions.
     """
 
     batch_bytes: int = 8 * MIB
     encoded_bytes: int = 2 * MIB
     batch_messages: int = 500
     max_tries: int = 3
+    deletions: int = 2000
 
 
 class IngestReport(Value):
     """Count what a session that ended well did.
 
-    retrieved: bodies, `duplicates` of them stored before. deleted: confirmed. kept: left on the server for a later
-    session. set_aside: left alone until their tries are reset. waiting: of those kept, how many want a session of
-    their own soon. bytes: of bodies.
+    retrieved: bodies, `duplicates` of them stored before. deleted: confirmed. kept: left on the server, as their term
+    says or for a later session. set_aside: left alone until their tries are reset. waiting: of those kept, how many
+    want another session soon. bytes: of bodies.
     """
 
     retrieved: int = 0
@@ -112,15 +118,25 @@ async def ingest(
     *,
     spool: Path,
     limits: IngestLimits | None = None,
+    term: Term = AT_ONCE,
+    unnamed: Unnamed | None = None,
     on_plan: Callable[[int, int], None] = lambda messages, size_bytes: None,
 ) -> IngestReport:
     """Drain the maildrop of a connection that is logged in, and end the session.
 
     Any error drops the connection without QUIT; what was committed until then stays, and the next session goes on
     from it. `spool`: existing directory for large bodies, to be emptied at start by its owner. `on_plan` is called with
-    the number and the size of the messages that will be retrieved.
+    the number and the size of the messages that will be retrieved. `unnamed`: what the session before left there.
     """
-    session = _Session(connection, custody, spool, limits or IngestLimits(), on_plan)
+    session = _Session(
+        connection,
+        custody,
+        spool=spool,
+        limits=limits or IngestLimits(),
+        term=term,
+        unnamed=unnamed or Unnamed(),
+        on_plan=on_plan,
+    )
     try:
         report = await session.run()
     except BaseException as error:
@@ -129,14 +145,18 @@ async def ingest(
         raise
     finally:
         await session.discard()
-    log.info("maildrop_ingested", deleted=report.deleted, set_aside=report.set_aside, **session.counts)
+    told = {"deleted": report.deleted, "kept": report.kept, "set_aside": report.set_aside}
+    log.info("maildrop_ingested", **told, **session.counts)
     return report
 
 
 class _Tally(Record):
     """Count what was committed, and keep what DELE needs of it: never the bodies."""
 
+    term: Term
     deletable: dict[Listed, Known] = field(default_factory=dict)
+    unnamed: dict[str, str] = field(default_factory=dict)
+    """The rows of messages without UIDL, by the keys under which they are listed."""
     retrieved: int = 0
     failed: int = 0
     duplicates: int = 0
@@ -146,44 +166,10 @@ class _Tally(Record):
         self.retrieved += 1
         self.duplicates += each.verdict is Verdict.SAME
         self.bytes += each.size_bytes
-        if each.may_be_deleted:
+        if each.may_be_deleted and self.term.is_over(each.row):
             self.deletable[each.candidate.listed] = each.row
-
-
-class _Batch(Generic[E]):
-    """Gather what one commit is of: `bodies` that came, and in `encoded`, in their order, those that came before."""
-
-    def __init__(self) -> None:
-        self.candidates: list[Candidate] = []
-        self.sizes: list[int] = []
-        self.size_bytes = 0
-        self.bodies: list[Body] = []
-        self.encoded: list[E] = []
-
-    def has_room(self, body: Body, limits: IngestLimits) -> bool:
-        """Tell whether a body does not take it over its bounds; one body may."""
-        # NOTE: full before it goes over its bound. Devices write as much at a time: of more, each of them would write
-        # and link the rest as a batch of its own.
-        is_full = self.size_bytes + body.size_bytes > limits.batch_bytes or len(self.sizes) >= limits.batch_messages
-        return not (self.sizes and is_full)
-
-    def add(self, candidate: Candidate, body: Body) -> None:
-        self.candidates.append(candidate)
-        self.sizes.append(body.size_bytes)
-        self.size_bytes += body.size_bytes
-        self.bodies.append(body)
-
-    def take_bodies(self) -> Sequence[Body]:
-        bodies, self.bodies = self.bodies, []
-        return bodies
-
-    def decide(self, matcher: Matcher, digests: Sequence[bytes], rows: Sequence[Known]) -> Sequence[Retrieved]:
-        """Return what to commit."""
-        copies: dict[bytes, list[Known]] = {}
-        for row in rows:
-            copies.setdefault(row.digest, []).append(row)
-        each = zip(self.candidates, self.sizes, digests, strict=True)
-        return [matcher.decide(candidate, size, digest, copies.get(digest, ())) for candidate, size, digest in each]
+        if each.candidate.is_anonymous:
+            self.unnamed[each.candidate.key] = each.row.key
 
 
 class _Session(Generic[E]):
@@ -191,43 +177,51 @@ class _Session(Generic[E]):
         self,
         connection: Connection,
         custody: Custody[E],
+        *,
         spool: Path,
         limits: IngestLimits,
+        term: Term,
+        unnamed: Unnamed,
         on_plan: Callable[[int, int], None],
     ) -> None:
+        self._term = term
+        self._unnamed = unnamed
         self._on_plan = on_plan
         self._connection = connection
         self._custody = custody
         self._spool = spool
         self._limits = limits
         self._known: dict[str, Known] = {}
-        self._tally = _Tally()
+        self._standing: dict[str, Known] = {}
+        self._tally = _Tally(term)
         self._spooled: list[Body] = []
-        self._under_way: list[_Batch[E]] = []
+        self._under_way: list[Batch[E]] = []
         self._encoding: asyncio.Task[None] | None = None
         self._committing: asyncio.Task[None] | None = None
 
     async def run(self) -> IngestReport:
-        limits, tally = self._limits, self._tally
+        limits, tally, term = self._limits, self._tally, self._term
         candidates = candidates_of(await self._connection.listing())
-        if candidates:
-            rows = await self._custody.known([candidate.key for candidate in candidates])
-            self._known = {row.key: row for row in rows}
-        await self._custody.listed([candidate.key for candidate in candidates])
+        await self._look_up(candidates)
+        recalled = self._unnamed.recall(candidates, self._standing, term)
         plan = plan_session(
             candidates,
             self._known,
             max_message_bytes=self._connection.limits.message_bytes,
             max_tries=limits.max_tries,
+            term=term,
+            recalled=recalled,
         )
+        await self._forget_troubles(plan)
         for candidate in plan.too_large:
             error = RefusedError(
                 "the message is larger than max_message_size allows", reach=Reach.MESSAGE, temper=Temper.GIVE_UP
             )
             await self._fail(when_too_large(candidate, self._known.get(candidate.key)), error)
         self._on_plan(len(plan.retrieve), sum(each.listed.size_bytes or 0 for each in plan.retrieve))
-        await self._retrieve(plan.retrieve, Matcher(candidates, self._known))
-        deletable = tally.deletable | {each.listed: self._known[each.key] for each in plan.delete}
+        await self._retrieve(plan.retrieve, Matcher(candidates, self._known, recalled.values()))
+        of_earlier = plan.delete[: limits.deletions]
+        deletable = tally.deletable | {each.listed: self._known[each.key] for each in of_earlier}
         marked = await self._connection.delete(tuple(deletable))
         for listed in deletable.keys() - marked:
             refusal = RefusedError("the server refused DELE", reach=Reach.MESSAGE)
@@ -239,6 +233,9 @@ class _Session(Generic[E]):
         await self._connection.quit()
         if keys:
             await self._custody.deletion_confirmed(keys)
+        if not (recalled or tally.failed):
+            await self._let_go(self._standing.keys() - set(tally.unnamed.values()), are_anonymous=True)
+        self._unnamed.learn({**recalled, **tally.unnamed})
         set_aside = len(plan.set_aside) + len(plan.too_large)
         return IngestReport(
             retrieved=tally.retrieved,
@@ -246,9 +243,36 @@ class _Session(Generic[E]):
             set_aside=set_aside,
             kept=len(candidates) - len(marked) - set_aside,
             duplicates=tally.duplicates,
-            waiting=plan.waiting,
+            waiting=plan.waiting + len(plan.delete) - len(of_earlier),
             bytes=tally.bytes,
         )
+
+    async def _look_up(self, candidates: Sequence[Candidate]) -> None:
+        """Learn what the store knows of what is listed, and tell it what is not listed any more."""
+        self._standing = standing = {row.key: row for row in await self._custody.standing()}
+        listed = {candidate.key for candidate in candidates}
+        others = listed - standing.keys()
+        rows = await self._custody.known(others) if others else ()
+        self._known = {row.key: row for row in rows} | {key: standing[key] for key in listed & standing.keys()}
+        await self._let_go(standing.keys() - listed, are_anonymous=False)
+
+    async def _let_go(self, keys: Iterable[str], *, are_anonymous: bool) -> None:
+        """Tell the store that the messages of these rows are not listed; under one that has no UIDL nothing ever is."""
+        unlisted = [
+            key
+            for key in keys
+            if is_anonymous(key) is are_anonymous and self._standing[key].state is CustodyState.COMMITTED
+        ]
+        if unlisted:
+            await self._custody.unlisted(unlisted)
+
+    async def _forget_troubles(self, plan: SessionPlan) -> None:
+        """Tell no more of what is not listed, nor of what was to be deleted once and is kept by now."""
+        kept = {candidate.key for candidate in plan.kept}
+        gone = [row.key for row in self._standing.values() if row.is_troubled and row.key in kept]
+        gone += [row.key for row in self._standing.values() if row.is_troubled and row.key not in self._known]
+        if gone:
+            await self._custody.untroubled(gone)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -264,7 +288,7 @@ class _Session(Generic[E]):
     async def discard(self) -> None:
         """Remove the files of what was not committed."""
         for batch in self._under_way:
-            _close(batch.encoded)
+            batch.close()
         for body in self._spooled:
             await body.discard()
 
@@ -304,7 +328,7 @@ class _Session(Generic[E]):
                 body = arrival.body
                 if body.path is not None:
                     self._spooled.append(body)
-                if not batch.has_room(body, limits):
+                if not batch.has_room(body, max_bytes=limits.batch_bytes, max_messages=limits.batch_messages):
                     await self._hand_over(batch, matcher, tasks)
                     batch, unencoded_bytes = self._new_batch(), 0
                 batch.add(candidate, body)
@@ -318,24 +342,24 @@ class _Session(Generic[E]):
             await self._committing
         return lost
 
-    def _new_batch(self) -> _Batch[E]:
-        self._under_way.append(batch := _Batch[E]())
+    def _new_batch(self) -> Batch[E]:
+        self._under_way.append(batch := Batch[E]())
         return batch
 
-    async def _encode(self, batch: _Batch[E], tasks: asyncio.TaskGroup) -> None:
+    async def _encode(self, batch: Batch[E], tasks: asyncio.TaskGroup) -> None:
         """Have what came of a batch encoded once what came before is."""
         if self._encoding is not None:
             await self._encoding
         self._encoding = tasks.create_task(self._encode_now(batch, batch.take_bodies()))
 
-    async def _encode_now(self, batch: _Batch[E], bodies: Sequence[Body]) -> None:
+    async def _encode_now(self, batch: Batch[E], bodies: Sequence[Body]) -> None:
         batch.encoded.extend(await self._custody.encode(bodies))
         for body in bodies:
             if body.path is not None:
                 await body.discard()
                 self._spooled.remove(body)
 
-    async def _hand_over(self, batch: _Batch[E], matcher: Matcher, tasks: asyncio.TaskGroup) -> None:
+    async def _hand_over(self, batch: Batch[E], matcher: Matcher, tasks: asyncio.TaskGroup) -> None:
         """Have a batch committed when all of it is encoded, once the one before is committed."""
         if batch.bodies:
             await self._encode(batch, tasks)
@@ -343,14 +367,14 @@ class _Session(Generic[E]):
             await self._committing
         self._committing = tasks.create_task(self._commit(batch, matcher, encoding=self._encoding))
 
-    async def _commit(self, batch: _Batch[E], matcher: Matcher, *, encoding: "asyncio.Task[None] | None") -> None:
+    async def _commit(self, batch: Batch[E], matcher: Matcher, *, encoding: "asyncio.Task[None] | None") -> None:
         if encoding is not None:
             await encoding
         if not batch.candidates:
             return
         retrieved = await self._custody.commit(batch.encoded, partial(batch.decide, matcher))
         self._under_way.remove(batch)
-        _close(batch.encoded)
+        batch.close()
         for each in retrieved:
             self._tally.add(each)
             if each.candidate.is_anonymous and not each.may_be_deleted:
@@ -361,8 +385,3 @@ class _Session(Generic[E]):
     async def _fail(self, row: Known, error: SyncdError) -> None:
         self._tally.failed += 1
         await self._custody.failed(row, error)
-
-
-def _close(encoded: Iterable[Encoded]) -> None:
-    for one in encoded:
-        one.close()

@@ -13,7 +13,6 @@ from syncd.config.accounts import SECRETS, ImapConfig, Pop3Config
 from syncd.config.availability import NOT_YET
 from syncd.config.model import Config, DeviceConfig, table_at
 from syncd.config.sources import default_values
-from syncd.config.table import keys_of
 
 Schema = dict[str, Any]
 
@@ -89,16 +88,9 @@ def _amount(number: float, kind: str) -> str:
 
 
 def _leave_out_unavailable(tables: dict[str, Schema]) -> None:
-    for row in NOT_YET:
-        key = row.key[-1]
-        for model in table_at(row.key[:-1], {}):
-            properties = tables[model.__name__]["properties"]
-            if key in keys_of(model) and not row.harmless:
-                del properties[key]
-            elif key in keys_of(model):
-                del properties[key]["pattern"]
-                properties[key]["enum"] = list(row.harmless)
-                properties[key]["description"] += f" In this version {row.only}."
+    for *table, key in NOT_YET:
+        for model in table_at(tuple(table), {}):
+            tables[model.__name__]["properties"].pop(key, None)
 
 
 def _require_no_places(whole: Schema, tables: dict[str, Schema]) -> None:

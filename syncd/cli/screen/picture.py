@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from syncd.cli.screen.alike import groups_of, remedy_of, whose
 from syncd.cli.screen.connected import connection_of, news_of
-from syncd.cli.screen.words import age, ago, amounts, at_work, bar, count, share, shown, speed, when
+from syncd.cli.screen.words import age, ago, amounts, at_work, bar, count, share, shown, speed, stay, when
 from syncd.config.problems import printable
 from syncd.daemon.status.status import (
     AccountStatus,
@@ -197,6 +197,7 @@ def _account(one: AccountStatus, at: float) -> Block:
     is_well = one.error is None
     lines = [
         *(_failing(one, at) if one.error is not None else _account_state(one)),
+        *([Line(stay(one.kept, one.kept_until_at, at))] if one.kept else []),
         Line(f"{shown(one.server)}, {connection_of(one, at)}", DIM, is_detail=True),
     ]
     if one.connection is not None:

@@ -9,7 +9,10 @@ if TYPE_CHECKING:
     from syncd.daemon.status.status import Progress
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
+_AGES_S = 1000 * 365 * _DAY_S
+"""Beyond that no calendar goes."""
 _BAR_CHARS = 20
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def age(seconds: float) -> str:
@@ -28,6 +31,25 @@ def ago(seconds: float | None) -> str:
 def when(seconds: float) -> str:
     """Say when something will be."""
     return "now" if round(seconds) <= 0 else f"in {age(seconds)}"
+
+
+def stay(number: int, until_at: float | None, now: float) -> str:
+    """Say how many messages a maildrop has of what is here, and until when."""
+    stays = f"{number:,} {'stays' if number == 1 else 'stay'} on the server"
+    if until_at is None or until_at - now > _AGES_S:
+        return stays
+    if until_at - now < _DAY_S:
+        return f"{stays}; the oldest goes {when(until_at - now) if until_at > now else 'at the next poll'}"
+    return f"{stays}, the oldest until {_day(until_at, now)}"
+
+
+def _day(at: float, now: float) -> str:
+    """Name a day as the calendar on the wall does, with its year where that is another one."""
+    from datetime import datetime  # few need it
+
+    then, today = (datetime.fromtimestamp(one) for one in (at, now))  # noqa: DTZ006
+    year = "" if then.year == today.year else f" {then.year}"
+    return f"{then.day} {_MONTHS[then.month - 1]}{year}"
 
 
 def count(number: int, noun: str, plural: str = "") -> str:

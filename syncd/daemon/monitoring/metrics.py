@@ -50,6 +50,7 @@ _ACCOUNT: tuple[_Row[AccountFigures], ...] = (
     _Row("failing_mailboxes", "Mailboxes that cannot be read.", lambda one: one.tally.failing_mailboxes),
     _Row("set_aside_messages", "Messages that could not be synced.", lambda one: one.tally.set_aside),
     _Row("held_messages", "Removals and deletions that wait for a person.", lambda one: one.tally.held),
+    _Row("kept_messages", "Messages that are safe here and stay in its maildrop.", lambda one: one.tally.kept),
     _Row("failures_total", "How often serving it ended with an error.", lambda one: one.runs.failures, is_counter=True),
     _Row(
         "logins_total",

@@ -58,7 +58,15 @@ def account_status(
         ),
         done=activity.done if activity else 0,
         total=activity.total if activity else 0,
+        kept=row.kept if row else 0,
+        kept_until_at=_kept_until(config, row),
     )
+
+
+def _kept_until(config: ImapConfig | Pop3Config, row: AccountReport | None) -> float | None:
+    if config.type == "imap" or config.keep_s is None or row is None or row.kept_since is None:
+        return None
+    return row.kept_since + config.keep_s
 
 
 def _connection(activity: Activity | None) -> ConnectionStatus | None:

@@ -88,7 +88,8 @@ class AccountStatus:
     done, total: how far it is with what it is doing, in messages; total 0 where that is not counted.
     lag_s: seconds since all of it was last seen to be in sync; None: never. failures: in a row, the first of which was
     at failing_since_at. cause: `errors.Cause` of the error, and remedy: what a person can do. is_lasting: waiting does
-    not help.
+    not help. kept: messages that are safe here, and stay in its maildrop as `keep` says. kept_until_at: the first of
+    them goes then; None: for ever, or there is none.
     """
 
     name: str
@@ -117,6 +118,8 @@ class AccountStatus:
     done: int = 0
     total: int = 0
     is_lasting: bool = False
+    kept: int = 0
+    kept_until_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

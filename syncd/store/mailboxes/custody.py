@@ -1,31 +1,53 @@
 """Floor 3: the custody of POP3 messages: which the store has, and which copies of the server are confirmed deleted."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Update, bindparam, delete, exists, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Update,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from syncd.mail.flags import NONE, SEEN, Flags, parse_flags
-from syncd.store.engine.queries import AtOnce, has_key, insert_at_once, rows_in
+from syncd.store.engine.queries import AtOnce, has_key, insert_at_once, is_one_of, rows_in
 from syncd.store.mailboxes.served_mailboxes import NewMessage, put_messages, take_out
 from syncd.store.tables.schema import mailbox, server_message, uidl
 from syncd.store.trees import history
 from syncd.store.trees.history import Happening, Verb
 from syncd.values import Value
 
+COMMITTED = "committed"
+"""As `pop3.custody.CustodyState` has it: the server has the message as well."""
 TRIES_MAX = 3
 """After so many failures in a row a message is left in its maildrop until somebody asks."""
 
 
 class CustodyRow(Value):
-    """What the store remembers of one key of an account; digest is empty while nothing of it is in the store."""
+    """What the store remembers of one key of an account; digest is empty while nothing of it is in the store.
+
+    since: when its message came, or what it says was noted first. is_troubled: it has an error.
+    """
 
     key: str
     state: str
     size_bytes: int | None
     digest: bytes
     tries: int
+    since: float | None = None
+    is_troubled: bool = False
 
 
 class Arrival(Value):
@@ -43,23 +65,44 @@ class Arrival(Value):
 
 def custody_rows(conn: Connection, *, account_id: int, keys: Iterable[str]) -> tuple[CustodyRow, ...]:
     """Return the rows that exist among `keys`."""
-    query = select(uidl).where(uidl.c.account_id == account_id)
-    return tuple(_row(row) for row in rows_in(conn, query, uidl.c.key, set(keys)))
+    return tuple(_row(row) for row in rows_in(conn, _rows(account_id), uidl.c.key, set(keys)))
 
 
 def rows_of_digests(conn: Connection, *, account_id: int, digests: Iterable[bytes]) -> tuple[CustodyRow, ...]:
     """Return all rows of an account whose body has one of these digests."""
-    query = select(uidl).where(uidl.c.account_id == account_id)
-    return tuple(_row(row) for row in rows_in(conn, query, uidl.c.digest, set(digests)))
+    return tuple(_row(row) for row in rows_in(conn, _rows(account_id), uidl.c.digest, set(digests)))
+
+
+def standing_rows(conn: Connection, *, account_id: int) -> tuple[CustodyRow, ...]:
+    """Return the rows of what the server has by all that is known, and of what could not be taken, or not deleted."""
+    # NOTE: in one statement, as of many that are kept all are asked for at each poll.
+    is_standing = or_(uidl.c.state == COMMITTED, uidl.c.error.is_not(None))
+    return tuple(_row(row) for row in conn.execute(_rows(account_id).where(is_standing)))
+
+
+def kept_by_account(conn: Connection) -> Mapping[int, tuple[int, float]]:
+    """Return how many messages the server of each account has as well, if any, and when the oldest of them came.
+
+    Those that it would not delete are told of elsewhere.
+    """
+    query = (
+        select(uidl.c.account_id, func.count().label("number"), func.min(_since()).label("since"))
+        .outerjoin(server_message, server_message.c.id == uidl.c.message_id)
+        .where(uidl.c.state == COMMITTED, uidl.c.error.is_(None))
+        .group_by(uidl.c.account_id)
+    )
+    return {row.account_id: (row.number, row.since) for row in conn.execute(query)}
 
 
 def record_arrivals(
     conn: Connection, *, account_id: int, mailbox_id: int, arrivals: Sequence[Arrival], now: float
 ) -> int:
     """Write messages, UIDs and custody in one; return how many messages came."""
-    new = [arrival for arrival in arrivals if arrival.body_id is not None and not arrival.replaces]
+    message_ids = _had_before(conn, account_id, arrivals)
+    new = [one for one in arrivals if one.body_id is not None and not one.replaces and one.row.key not in message_ids]
     made = put_messages(conn, mailbox_id, [_message(arrival, now=now) for arrival in new], now=now)
-    message_ids = dict(zip((arrival.row.key for arrival in new), made, strict=True))
+    count = len(new) + sum(arrival.replaces for arrival in arrivals)
+    message_ids |= dict(zip((arrival.row.key for arrival in new), made, strict=True))
     told = [Happening(Verb.APPEAR, message_id) for message_id in made]
     history.tell(conn, told, now=now, origin=history.SERVER, mailbox_id=mailbox_id)
     # NOTE: nearly all are new, and what is asked or written for each of them costs more than all else of it. No two
@@ -83,13 +126,15 @@ def record_arrivals(
         else:
             added.append({"account_id": account_id, "key": row.key, "message_id": message_id, **_values(row, now=now)})
     insert_at_once(conn, uidl, added)
-    return sum(arrival.body_id is not None for arrival in arrivals)
+    return count
 
 
 def record_deletions(
     conn: Connection, *, account_id: int, keys: Iterable[str], state: str, deleted_at: float | None
 ) -> None:
-    """Record that the server was asked to delete its copies, or that it confirmed by its answer to QUIT that it did."""
+    """Record that the server was asked to delete its copies, that it confirmed by its answer to QUIT that it did, or
+    that it does not list them.
+    """
     told = tuple(keys)
     if told:
         values = {"new_state": state, "new_deleted_at": deleted_at}
@@ -110,9 +155,11 @@ def troubled_keys(conn: Connection, *, account_id: int) -> frozenset[str]:
 
 
 def forget_troubles(conn: Connection, *, account_id: int, keys: Iterable[str]) -> None:
-    """Tell no more of messages that are not listed any more; what is known of them stays."""
+    """Tell no more of these messages; what is known of them stays, and whatever is left of their tries is new."""
+    # NOTE: with its tries used up it would be set aside when it is listed again, and nobody would be told.
     where = (uidl.c.account_id == account_id, uidl.c.key == bindparam("gone_key"))
-    conn.execute(update(uidl).where(*where).values(error=None), [{"gone_key": key} for key in keys])
+    values = {"error": None, "tries": case((uidl.c.tries > 1, 1), else_=uidl.c.tries)}
+    conn.execute(update(uidl).where(*where).values(values), [{"gone_key": key} for key in keys])
 
 
 def hurry(conn: Connection, *, account_id: int) -> None:
@@ -121,8 +168,38 @@ def hurry(conn: Connection, *, account_id: int) -> None:
     conn.execute(update(uidl).where(*where).values(tries=1))
 
 
+def _since() -> ColumnElement[float]:
+    return func.coalesce(server_message.c.came_at, uidl.c.seen_at)
+
+
+def _rows(account_id: int) -> Select[Any]:
+    """Return the query of an account's rows with what is known of their messages.
+
+    NOTE: a message came but once, however often its row is written: its server may deny its UIDL, or refuse DELE.
+    """
+    columns = uidl.c
+    query = select(
+        columns.key,
+        columns.state,
+        columns.size_bytes,
+        columns.digest,
+        columns.tries,
+        columns.error,
+        _since().label("since"),
+    ).outerjoin(server_message, server_message.c.id == columns.message_id)
+    return query.where(columns.account_id == account_id)
+
+
 def _row(row: Row[Any]) -> CustodyRow:
-    return CustodyRow(row.key, row.state, row.size_bytes, bytes(row.digest), row.tries)
+    return CustodyRow(
+        row.key,
+        row.state,
+        row.size_bytes,
+        bytes(row.digest),
+        row.tries,
+        since=row.since,
+        is_troubled=row.error is not None,
+    )
 
 
 def _message(arrival: Arrival, *, now: float, flags: Flags = NONE) -> NewMessage:
@@ -171,6 +248,28 @@ def _where_now(conn: Connection, account_id: int, message_id: int) -> Row[Any] |
         .limit(1)
     )
     return conn.execute(moved).one_or_none()
+
+
+def _had_before(conn: Connection, account_id: int, arrivals: Sequence[Arrival]) -> dict[str, int]:
+    """Return by key the messages that an account had before its server gave their octets for the first time.
+
+    Those came from devices: the store was lost, or another program had retrieved them, and the server keeps them.
+    """
+    of_body = {one.body_id: one.row for one in arrivals if one.body_id is not None and not one.replaces}
+    message = server_message.c
+    is_retrieved = exists().where(uidl.c.account_id == account_id, uidl.c.message_id == message.id)
+    found = conn.execute(
+        select(message.id, message.body_id)
+        .join(mailbox, mailbox.c.id == message.mailbox_id)
+        .where(is_one_of(message.body_id, of_body), mailbox.c.account_id + 0 == account_id, ~is_retrieved)
+        .order_by(message.gone_at.is_(None), message.id.desc())
+    ).all()
+    if not found:
+        return {}
+    digests = {of_body[row.body_id].digest for row in found}
+    known = {one.digest for one in rows_of_digests(conn, account_id=account_id, digests=digests)}
+    # NOTE: what was retrieved before has copies that devices made, and an equal message is another one.
+    return {row.key: one.id for one in found if (row := of_body[one.body_id]).digest not in known}
 
 
 def _tell_of_taken(conn: Connection, account_id: int, keys: Iterable[str], *, now: float) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, exists, false, fun
 from syncd.mail.tree import SYNCED, UNSYNCED, ReplicaState
 from syncd.reconcile.planner import Selection
 from syncd.store.files.added_files import EmptyFile, empty_files, is_empty
+from syncd.store.mailboxes.custody import kept_by_account
 from syncd.store.people.trouble_report import RefusedMailbox, TroubleReport, refused_mailboxes, troubles
 from syncd.store.rounds.holds import Hold, holds
 from syncd.store.tables.own_tables import history
@@ -22,7 +23,10 @@ NO_LIMITS: Mapping[str, Selection] = MappingProxyType({})
 
 
 class AccountReport(Value):
-    """Say how an account fared. Times are seconds since 1970; failures are those since the last success."""
+    """Say how an account fared. Times are seconds since 1970; failures are those since the last success.
+
+    kept: messages that are safe here, and in its maildrop as well as far as is known; kept_since: the oldest came then.
+    """
 
     id: int
     name: str
@@ -32,6 +36,8 @@ class AccountReport(Value):
     error: str | None
     cause: str | None
     failures: int
+    kept: int = 0
+    kept_since: float | None = None
 
 
 class MailboxReport(Value):
@@ -154,9 +160,20 @@ def account_ids(conn: Connection) -> Mapping[str, int]:
 
 def account_reports(conn: Connection) -> Iterator[AccountReport]:
     """Yield how each account fared."""
+    kept = kept_by_account(conn)
     for row in conn.execute(select(account)):
+        number, since = kept.get(row.id, (0, None))
         yield AccountReport(
-            row.id, row.name, row.kind, row.succeeded_at, row.failed_at, row.error, row.cause, failures=row.failures
+            row.id,
+            row.name,
+            row.kind,
+            row.succeeded_at,
+            row.failed_at,
+            row.error,
+            row.cause,
+            failures=row.failures,
+            kept=number,
+            kept_since=since,
         )
 
 

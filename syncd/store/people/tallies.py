@@ -29,12 +29,16 @@ from syncd.values import Value
 
 
 class AccountTally(Value):
-    """Count what is not well with an account; succeeded_at: when all of it was last in sync."""
+    """Count what is not well with an account; succeeded_at: when all of it was last in sync.
+
+    kept: messages that are in its maildrop as well; None: it has none.
+    """
 
     succeeded_at: float | None = None
     failing_mailboxes: int = 0
     set_aside: int = 0
     held: int = 0
+    kept: int | None = None
 
 
 class DeviceTally(Value):
@@ -90,7 +94,13 @@ def _accounts(conn: Connection) -> Mapping[str, AccountTally]:
         if one.hold.state is HoldState.HELD:
             waiting[one.account] += max(len(one.hold.effects), 1)
     return {
-        one.name: AccountTally(one.succeeded_at, failing[one.name], set_aside.get(one.name, 0), waiting[one.name])
+        one.name: AccountTally(
+            one.succeeded_at,
+            failing[one.name],
+            set_aside.get(one.name, 0),
+            waiting[one.name],
+            one.kept if one.kind == "pop3" else None,
+        )
         for one in account_reports(conn)
     }
 

@@ -1,7 +1,8 @@
 """Floor 4: the task of one POP3 account: its maildrop is polled and drained into the store.
 
 Theory. To the devices the account has mailboxes like any other; the store is their server (`pop3/mailboxes`). Each
-session is a chain of custody (`pop3.ingest`) whose links are the transactions below.
+session is a chain of custody (`pop3.ingest`) whose links are the transactions below. Whose time on the server is over,
+the next poll finds.
 """
 
 import asyncio
@@ -15,10 +16,11 @@ from syncd.config.accounts import Pop3Config, Tls
 from syncd.errors import SyncdError
 from syncd.log import log
 from syncd.pop3 import connection as wire
-from syncd.pop3.custody import CustodyState, Known, Retrieved, Verdict
+from syncd.pop3.custody import CustodyState, Known, Retrieved, Term, Verdict
 from syncd.pop3.endpoint import Endpoint, Limits, Security
 from syncd.pop3.ingest import Decide, IngestLimits, ingest
 from syncd.pop3.spool import Body
+from syncd.pop3.unnamed import Unnamed
 from syncd.sasl.mechanisms import Secret
 from syncd.store.bodies import bodies
 from syncd.store.bodies.encoding import EncodedBody, encode
@@ -39,6 +41,8 @@ from syncd.tls import client_context
 from syncd.values import replace
 
 _SESSIONS_MAX = 20
+_DELETIONS = 2000
+"""Of what stayed for a time, in one session: what is cut is begun anew by the next."""
 _SECURITY = {Tls.IMPLICIT: Security.TLS, Tls.STARTTLS: Security.STLS, Tls.NONE: Security.PLAIN}
 
 
@@ -79,6 +83,7 @@ class Pop3Account:
         self._connects = connects
         self._timer = PollTimer(config.poll_interval_s, clock=account.clock, share=share_of(account.name))
         self._successes = Successes(account)
+        self._unnamed = Unnamed()
         self._poll = asyncio.Event()
         self.requests = Requests(self._poll)
 
@@ -119,7 +124,8 @@ class Pop3Account:
             raise
 
     async def _hurry(self) -> None:
-        """Try again what was given up: somebody asks."""
+        """Try again what was given up, and look again at what cannot be told apart: somebody asks."""
+        self._unnamed.forget()
         if await self._db.read(partial(custody.troubled_keys, account_id=self._account.id)):
             await self._db.write(partial(custody.hurry, account_id=self._account.id))
 
@@ -152,10 +158,15 @@ class Pop3Account:
             self._activity.logged_in()
             inbox = await self._inbox()
             keeper = _Keeper(self._account, inbox.id, incoming=self._incoming, on_commit=self._on_commit)
-            limits = IngestLimits(max_tries=custody.TRIES_MAX)
             try:
                 report = await ingest(
-                    connection, keeper, spool=self._incoming.spool_directory, limits=limits, on_plan=self._expect
+                    connection,
+                    keeper,
+                    spool=self._incoming.spool_directory,
+                    limits=IngestLimits(max_tries=custody.TRIES_MAX, deletions=_DELETIONS),
+                    term=Term(self._config.keep_s, self._clock()),
+                    unnamed=self._unnamed,
+                    on_plan=self._expect,
                 )
             finally:
                 self._activity.expect(0, 0)
@@ -198,14 +209,19 @@ class _Keeper:
         self._on_commit = on_commit
         self._clock = account.clock
 
+    async def standing(self) -> Sequence[Known]:
+        rows = await self._db.read(partial(custody.standing_rows, account_id=self._account_id))
+        return tuple(map(_known, rows))
+
     async def known(self, keys: Collection[str]) -> Sequence[Known]:
         rows = await self._db.read(partial(custody.custody_rows, account_id=self._account_id, keys=keys))
         return tuple(map(_known, rows))
 
-    async def listed(self, keys: Collection[str]) -> None:
-        troubled = await self._db.read(partial(custody.troubled_keys, account_id=self._account_id))
-        if gone := troubled.difference(keys):
-            await self._db.write(partial(custody.forget_troubles, account_id=self._account_id, keys=gone))
+    async def unlisted(self, keys: Collection[str]) -> None:
+        await self._record_deletions(keys, CustodyState.UNLISTED)
+
+    async def untroubled(self, keys: Collection[str]) -> None:
+        await self._db.write(partial(custody.forget_troubles, account_id=self._account_id, keys=keys))
 
     async def encode(self, bodies: Sequence[Body]) -> Sequence[EncodedBody]:
         contents = [body.octets if body.octets is not None else partial(_encoded, body) for body in bodies]
@@ -286,7 +302,8 @@ def _encoded(body: Body) -> EncodedBody:
 
 
 def _known(row: CustodyRow) -> Known:
-    return Known(row.key, CustodyState(row.state), row.size_bytes, row.digest, row.tries)
+    state = CustodyState(row.state)
+    return Known(row.key, state, row.size_bytes, row.digest, row.tries, row.since, row.is_troubled)
 
 
 def _custody_row(known: Known) -> CustodyRow:

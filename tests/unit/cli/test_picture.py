@@ -76,6 +76,14 @@ def test_house_that_is_well_says_so_first() -> None:
         """)
 
 
+def test_what_stays_in_a_maildrop_is_told_with_the_account() -> None:
+    """And until when; of an account that keeps nothing there is nothing to tell."""
+    isp = pop3_account(kept=1412, kept_until_at=NOW + 7200)
+
+    assert "\n     1,412 stay on the server; the oldest goes in 2 h\n" in shown(status(accounts=(isp,)))
+    assert "stay" not in shown(status(accounts=(pop3_account(),)))
+
+
 def test_first_sync_says_how_far_how_fast_and_how_long() -> None:
     """By account and by device; one that has all that was fetched says what it waits for."""
     fetching = account(

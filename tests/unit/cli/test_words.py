@@ -1,9 +1,11 @@
 """How amounts, times and progress are said."""
 
+import datetime
+
 import pytest
 
 from syncd.cli.screen.progress import said
-from syncd.cli.screen.words import age, ago, amounts, bar, speed, when
+from syncd.cli.screen.words import age, ago, amounts, bar, speed, stay, when
 from syncd.config.amounts import size
 from syncd.daemon.status.status import Going, Progress
 
@@ -20,6 +22,29 @@ def test_age_is_said_in_its_largest_unit(seconds: float, words: str) -> None:
 def test_times_before_and_after_now_are_said_in_words() -> None:
     """Nothing was never, and nothing is in no time."""
     assert (ago(None), ago(90), when(0.2), when(-5), when(90)) == ("never", "2 min ago", "now", "now", "in 2 min")
+
+
+@pytest.mark.parametrize(
+    ("left_s", "words"),
+    [
+        (None, "412 stay on the server"),
+        (1e14, "412 stay on the server"),
+        (6 * 86400.0, "412 stay on the server, the oldest until 3 Dec"),
+        (60 * 86400.0, "412 stay on the server, the oldest until 26 Jan 2027"),
+        (7200.0, "412 stay on the server; the oldest goes in 2 h"),
+        (-1.0, "412 stay on the server; the oldest goes at the next poll"),
+    ],
+)
+def test_what_stays_on_a_server_is_said_with_the_day_on_which_the_oldest_goes(left_s: float | None, words: str) -> None:
+    """As a calendar says it; for ever is no day."""
+    now = datetime.datetime(2026, 11, 27, 12).timestamp()  # noqa: DTZ001  # that of the wall
+
+    assert words == stay(412, None if left_s is None else now + left_s, now)
+
+
+def test_single_message_stays() -> None:
+    """One is not many."""
+    assert stay(1, None, 0.0) == "1 stays on the server"
 
 
 @pytest.mark.parametrize(

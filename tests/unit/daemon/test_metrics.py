@@ -10,7 +10,7 @@ from syncd.store.people.tallies import AccountTally, DeviceTally
 WORK = AccountFigures(
     name="work",
     runs=Runs(is_failing=True, failures=2, rounds=3, rounds_s=4.5),
-    tally=AccountTally(None, failing_mailboxes=6, set_aside=7, held=8),
+    tally=AccountTally(None, failing_mailboxes=6, set_aside=7, held=8, kept=31),
     is_login_refused=False,
     is_push=True,
     logins=9,
@@ -56,6 +56,7 @@ def test_every_figure_is_the_value_of_its_metric() -> None:
         ("account_failing_mailboxes", "work"): 6,
         ("account_set_aside_messages", "work"): 7,
         ("account_held_messages", "work"): 8,
+        ("account_kept_messages", "work"): 31,
         ("account_failures_total", "work"): 2,
         ("account_logins_total", "work", "accepted"): 9,
         ("account_logins_total", "work", "refused"): 10,

@@ -30,6 +30,7 @@ class Ledger:
         self.message_of: dict[str, int] = {}
         self.errors: list[SyncdError] = []
         self.batches: list[int] = []
+        self.now = 0.0
         self._next = 1
 
     @property
@@ -40,8 +41,18 @@ class Ledger:
     async def known(self, keys: Collection[str]) -> Sequence[Known]:
         return [self.rows[key] for key in keys if key in self.rows]
 
-    async def listed(self, keys: Collection[str]) -> None:
-        pass
+    async def standing(self) -> Sequence[Known]:
+        return [row for row in self.rows.values() if row.state is CustodyState.COMMITTED or row.is_troubled]
+
+    async def unlisted(self, keys: Collection[str]) -> None:
+        for key in keys:
+            if key in self.rows:
+                self.rows[key] = replace(self.rows[key], state=CustodyState.UNLISTED, is_troubled=False)
+
+    async def untroubled(self, keys: Collection[str]) -> None:
+        for key in keys:
+            row = self.rows[key]
+            self.rows[key] = replace(row, is_troubled=False, tries=min(row.tries, 1))
 
     async def encode(self, bodies: Sequence[Body]) -> Sequence[Octets]:
         return [Octets(await asyncio.to_thread(lambda one=one: b"".join(one.pieces()))) for one in bodies]
@@ -62,7 +73,7 @@ class Ledger:
                 self.rows.pop(key)
                 if key in self.message_of:
                     self.message_of[each.row.key] = self.message_of.pop(key)
-            self.rows[each.row.key] = each.row
+            self.rows[each.row.key] = replace(each.row, since=self.now if each.row.since is None else each.row.since)
         return batch
 
     async def deletion_asked(self, keys: Collection[str]) -> None:
@@ -74,5 +85,5 @@ class Ledger:
             self.rows[key] = replace(self.rows[key], state=CustodyState.DELETED)
 
     async def failed(self, row: Known, error: SyncdError) -> None:
-        self.rows[row.key] = row
+        self.rows[row.key] = replace(row, is_troubled=True)
         self.errors.append(error)

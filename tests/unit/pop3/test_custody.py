@@ -11,6 +11,7 @@ from syncd.pop3.custody import (
     Known,
     Matcher,
     SessionPlan,
+    Term,
     Verdict,
     after_failure,
     after_refused_delete,
@@ -55,6 +56,49 @@ def test_committed_message_with_its_recorded_size_is_deleted_without_being_retri
     candidates = listed("u")
 
     assert plan(candidates, row()) == SessionPlan((), candidates, (), (), 0)
+
+
+@pytest.mark.parametrize(
+    ("keep_s", "since", "is_over"),
+    [
+        (0.0, 90.0, True),
+        (0.0, None, True),
+        (None, 0.0, False),
+        (11.0, 90.0, False),
+        (10.0, 90.0, True),
+        (10.0, None, False),
+        (10.0, 200.0, False),
+    ],
+)
+def test_committed_message_stays_until_its_term_is_over(
+    keep_s: float | None, since: float | None, is_over: bool
+) -> None:
+    """For ever, for so many seconds, or not at all; it is neither retrieved nor deleted meanwhile."""
+    candidates = listed("u")
+    rows = {"u": replace(row(), since=since)}
+
+    found = plan_session(candidates, rows, max_message_bytes=1000, max_tries=3, term=Term(keep_s, 100.0))
+
+    assert (found.retrieve, found.delete, found.kept) == (((), candidates, ()) if is_over else ((), (), candidates))
+
+
+@pytest.mark.parametrize("known", [row(size=SIZE + 1), row(state=DELETED), row(state=CustodyState.UNLISTED)])
+def test_term_keeps_nothing_that_may_be_another_message(known: Known) -> None:
+    """Another size, a deletion, an absence: content decides, as where nothing is kept."""
+    candidates = listed("u")
+
+    found = plan_session(candidates, {"u": known}, max_message_bytes=1000, max_tries=3, term=Term(None))
+
+    assert found == SessionPlan(candidates, (), (), (), 0)
+
+
+def test_message_that_was_not_deleted_is_kept_once_it_is_to_stay() -> None:
+    """That its DELE was refused until it was given up is no trouble any more."""
+    candidates = listed("u")
+
+    found = plan_session(candidates, {"u": row(tries=3)}, max_message_bytes=1000, max_tries=3, term=Term(None))
+
+    assert (found.kept, found.set_aside) == (candidates, ())
 
 
 @pytest.mark.parametrize(

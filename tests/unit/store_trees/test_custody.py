@@ -170,3 +170,53 @@ def test_message_that_could_not_be_taken_is_told_until_it_is_taken_or_no_longer_
     assert told() == {1: NOW, 0: None}
     arrive(grove, arrival(grove, row("stubborn")))
     assert told() == {0: None}
+
+
+def test_forgotten_trouble_leaves_tries_for_when_it_is_listed_again(grove: Grove) -> None:
+    """Else it would be left alone then, and nobody told."""
+    untaken = CustodyRow("gone", "untaken", 20, b"", 3)
+    grove(lambda conn: custody.record_untaken(conn, account_id=grove.account_id, row=untaken, error="refused", now=NOW))
+    grove(lambda conn: custody.forget_troubles(conn, account_id=grove.account_id, keys=["gone"]))
+
+    (found,) = grove(lambda conn: custody.custody_rows(conn, account_id=grove.account_id, keys=["gone"]))
+    assert (found.tries, found.is_troubled) == (1, False)
+
+
+def test_time_of_a_message_is_when_it_came_however_often_its_row_is_written(grove: Grove) -> None:
+    """A refused DELE, another retrieval and another UIDL do not begin it anew."""
+    arrive(grove, arrival(grove, row("a", state="committed")))
+    refused = row("a", state="committed")
+    grove(lambda conn: custody.record_untaken(conn, account_id=grove.account_id, row=refused, error="no", now=NOW + 50))
+    again = Arrival(row("b", state="committed"), None, 20, replaces=False, takes_over=("a",))
+    grove(
+        lambda conn: custody.record_arrivals(
+            conn, account_id=grove.account_id, mailbox_id=grove.inbox, arrivals=[again], now=NOW + 100
+        )
+    )
+
+    (found,) = grove(lambda conn: custody.standing_rows(conn, account_id=grove.account_id))
+    assert (found.key, found.since) == ("b", NOW)
+
+
+def test_standing_are_what_is_committed_and_what_is_troubled(grove: Grove) -> None:
+    """Of what is deleted, however much that is, nothing is read."""
+    states = ("committed", "deleted", "unlisted", "asked", "doubtful")
+    arrive(grove, *(arrival(grove, row(state, state=state, digest=state.encode())) for state in states))
+    large = CustodyRow("large", "untaken", 20, b"", 0)
+    grove(lambda conn: custody.record_untaken(conn, account_id=grove.account_id, row=large, error="large", now=NOW))
+
+    found = grove(lambda conn: custody.standing_rows(conn, account_id=grove.account_id))
+    assert {one.key: one.is_troubled for one in found} == {"committed": False, "large": True}
+    assert grove(custody.kept_by_account)[grove.account_id] == (1, NOW)
+
+
+def test_message_that_a_device_brought_before_is_that_of_the_maildrop(grove: Grove) -> None:
+    """The first time that its octets are retrieved, and once for each; later ones are messages of their own."""
+    body = grove.body(b"a")
+    grove(lambda conn: put_messages(conn, grove.inbox, [NewMessage(body, 20, 0)], now=NOW))
+
+    assert arrive(grove, arrival(grove, row("a"))) == 0
+    assert uids(grove) == [(1, False)]
+    twin = Arrival(row("twin"), body, 20, replaces=False, takes_over=())
+    assert arrive(grove, twin) == 1
+    assert uids(grove) == [(1, False), (2, False)]

@@ -1,0 +1,52 @@
+"""Mail that stays in its maildrop, as a person sees it: in the status, in the history, and after an edit."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.servers.daemon import Daemon
+from tests.servers.dovecot import Dovecot
+from tests.system.mail import deliver, files, pop3_account
+from tests.system.reloading import reloaded, sync
+
+DAY_S = 86400.0
+
+
+def left(dovecot: Dovecot, user: str) -> int:
+    """Return how many messages another program sees in the maildrop."""
+    client = dovecot.pop3(user)
+    try:
+        return client.stat()[0]
+    finally:
+        client.quit()
+
+
+def test_what_stays_is_told_and_goes_when_an_edit_says_so(
+    dovecot: Dovecot, mail_user: str, make_daemon: Callable[..., Daemon], tmp_path: Path
+) -> None:
+    """The status says how many and until when, also with the daemon down; the history tells when they go."""
+    isp = pop3_account(dovecot, mail_user, keep="forever")
+    laptop = {"path": str(tmp_path / "laptop")}
+    deliver(dovecot, mail_user, 3)
+    with make_daemon({"isp": isp}, devices=("laptop",)) as daemon:
+        sync(daemon)
+        told = daemon.account("isp")
+        assert (left(dovecot, mail_user), told["kept"], told["kept_until_at"]) == (3, 3, None)
+        assert "3 stay on the server\n" in daemon.syncd("status").stdout
+        assert "dele " not in daemon.syncd("history").stdout
+
+        edit = {"accounts": {"isp": {**isp, "keep": "14d"}}, "devices": {"laptop": laptop}}
+        assert reloaded(daemon, edit) == "account isp: changed keep\n"
+        assert 13 * DAY_S < daemon.account("isp")["kept_until_at"] - time.time() < 15 * DAY_S
+        assert "3 stay on the server, the oldest until " in daemon.syncd("status").stdout
+    assert "3 stay on the server, the oldest until " in daemon.syncd("status").stdout
+
+    with daemon:
+        sync(daemon)
+        assert left(dovecot, mail_user) == 3
+        reloaded(daemon, {"accounts": {"isp": {**isp, "keep": "0d"}}, "devices": {"laptop": laptop}})
+        sync(daemon)
+        assert (left(dovecot, mail_user), daemon.account("isp")["kept"]) == (0, 0)
+        assert "on the server" not in daemon.syncd("status").stdout
+        assert daemon.syncd("history").stdout.count("dele") >= 1
+        assert len(files(tmp_path / "laptop", "isp.INBOX")) == 3
