@@ -203,8 +203,7 @@ class Session:
         return found
 
     async def _authenticate(self, mechanism: Mechanism) -> Tagged:
-        # NOTE: SCRAM takes a moment to load, and then up to a second of a processor, which others need meanwhile.
-        first = base64.b64encode(await asyncio.to_thread(mechanism.first))
+        first = base64.b64encode(mechanism.first())
         is_initial = "SASL-IR" in self.capabilities
 
         async def converse(_: WireCommand) -> None:
@@ -216,6 +215,7 @@ class Session:
                     except binascii.Error:
                         answer = None
                     else:
+                        # NOTE: SCRAM may take half a second of a processor, and there are other accounts.
                         answer = await asyncio.to_thread(mechanism.answer, octets)
                     await self.wire.say((b"*" if answer is None else base64.b64encode(answer)) + b"\r\n")
                 else:

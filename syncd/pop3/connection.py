@@ -243,8 +243,8 @@ class Connection:
 
     async def _authenticate(self, mechanism: Mechanism, secret: Secret) -> None:
         # NOTE: always in two steps: Outlook knows no other way (getmail6#256), and a command is a line of 255 octets.
-        # On a thread, for SCRAM takes a moment to load, and then up to a second of a processor.
-        first = await asyncio.to_thread(mechanism.first)
+        # On a thread, for SCRAM may take half a second of a processor.
+        first = mechanism.first()
         has_begun = False
         self._reader.expect_login()
         self._write(f"AUTH {mechanism.name}")

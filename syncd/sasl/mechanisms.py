@@ -32,7 +32,7 @@ class Mechanism(Protocol):
     def answer(self, challenge: bytes) -> bytes | None:
         """Return the response to a further challenge, or None to break off.
 
-        It may take a second of a processor. Raises TrustError or ProtocolError where nothing more may be said.
+        It may take half a second of a processor. Raises TrustError or ProtocolError where nothing more may be said.
         """
         ...
 

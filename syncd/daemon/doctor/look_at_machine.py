@@ -24,7 +24,6 @@ _LIBRARIES = (
     "cryptography",
     "prometheus-client",
     "pydantic",
-    "scramp",
     "sqlalchemy",
     "structlog",
 )

@@ -23,12 +23,16 @@ def test_programs_and_password_files_that_are_not_there_are_named(tmp_path: Path
         .replace('password = "correct horse"', 'password_file = "/run/secrets/x"')
         + POP3
         + 'client_cert = "gone.pem"\n'
+        + IMAP.replace("work", "token")
+        .replace("imap.", "token.")
+        .replace('password = "correct horse"', 'token_command = ["nosuchtool", "work"]')
         + LAPTOP
         + '[hooks]\non_new_mail = ["true"]\non_hold = ["/nonexistent/tell-me"]\n'
     )
 
     assert dict(absences(reading(tmp_path, text).config)) == {
         ("accounts", "work", "password_command"): "there is no program nosuchpass, or it may not be run",
+        ("accounts", "token", "token_command"): "there is no program nosuchtool, or it may not be run",
         ("accounts", "home", "password_file"): f"there is no file {tmp_path}/gone, or it may not be read",
         ("accounts", "isp", "client_cert"): f"there is no file {tmp_path}/gone.pem, or it may not be read",
         ("hooks", "on_hold"): "there is no program /nonexistent/tell-me, or it may not be run",

@@ -4,12 +4,17 @@ import base64
 import json
 
 import pytest
+import scramp
+from hypothesis import given
+from hypothesis import strategies as st
 
 from syncd.errors import LoginRefusedError, ProtocolError, Temper, TrustError
 from syncd.sasl.mechanisms import choose_mechanism
+from syncd.sasl.saslprep import prepared
 from syncd.sasl.scram import Scram
 from syncd.sasl.tokens import OAuthBearer, Token, XOAuth2
 
+TEXTS = st.text(st.one_of(st.characters(codec="utf-8"), st.characters(max_codepoint=0x6FF)), min_size=1, max_size=20)
 SERVER = ("server.example.com", 143)
 TOKEN = Token("vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg==")
 EVERYTHING = ("PLAIN", "LOGIN", "SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "XOAUTH2", "OAUTHBEARER")
@@ -51,6 +56,35 @@ def test_scram_is_that_of_the_rfc(name: str) -> None:
     assert (scram.answer(challenge), scram.is_proven()) == (proof, False)
     assert (scram.answer(signature), scram.is_proven()) == (b"", True)
     assert scram.answer(b"v=more") is None
+
+
+@given(text=TEXTS)
+def test_saslprep_agrees_with_a_library(text: str) -> None:
+    """What one of them does not allow, the other does not either."""
+    try:
+        expected = scramp.utils.saslprep(text)
+    except scramp.ScramException:
+        expected = None
+
+    assert prepared(text) == expected
+
+
+@given(username=TEXTS.filter(prepared), password=TEXTS.filter(prepared), name=st.sampled_from(tuple(EXCHANGES)))
+def test_scram_and_a_library_understand_each_other(username: str, password: str, name: str) -> None:
+    """Whatever the characters: the server knows who it is, and each that the other knows the password."""
+    mechanism, users = scramp.ScramMechanism(name), []
+    salt, stored_key, server_key, iterations = mechanism.make_auth_info(password, 4096)
+    server = mechanism.make_server(lambda user: users.append(user) or (salt, stored_key, server_key, iterations))
+    scram = Scram(name, username, password)
+
+    server.set_client_first(scram.first().decode())
+    proof = scram.answer(server.get_server_first().encode())
+    assert proof is not None
+    server.set_client_final(proof.decode())
+    scram.answer(server.get_server_final().encode())
+
+    assert scram.is_proven()
+    assert [str(user) for user in users] == [prepared(username)]
 
 
 def test_server_that_does_not_know_the_password_is_not_trusted() -> None:
@@ -106,6 +140,33 @@ def test_names_and_passwords_are_prepared_as_the_rfc_wants_it() -> None:
         scram.first()
         proofs.add(scram.answer(EXCHANGES["SCRAM-SHA-1"][2]))
     assert len(proofs) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("I\u00adX", "IX"),
+        ("user", "user"),
+        ("USER", "USER"),
+        ("\u00aa", "a"),
+        ("\u2168", "IX"),
+        ("\u0007", None),
+        ("\u0627\u0031", None),
+        ("\u0627\u0031\u0628", "\u0627\u0031\u0628"),
+        ("\u0627a\u0628", None),
+        ("a\u3000b", "a b"),
+        ("\ue000\u00e9", None),
+        ("\U0001f600", None),
+    ],
+)
+def test_saslprep_is_that_of_the_rfc(text: str, expected: str | None) -> None:
+    """The examples of RFC 4013 §3, and of what each of its rules forbids."""
+    assert prepared(text) == expected
+
+
+def test_user_may_have_a_character_that_is_newer_than_the_rfc() -> None:
+    """Unlike a password, which both sides would have to have stored alike (RFC 5802 §2.2, §5.1)."""
+    assert prepared("\U0001f600", allows_unassigned=True) == "\U0001f600"
 
 
 def test_password_that_scram_does_not_allow_is_not_sent_and_not_shown() -> None:
