@@ -8,7 +8,7 @@ committed, the next is being retrieved, and what came of it is encoded; the firs
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Generic, Protocol
@@ -202,8 +202,7 @@ class _Session(Generic[E]):
     async def run(self) -> IngestReport:
         limits, tally, term = self._limits, self._tally, self._term
         candidates = candidates_of(await self._connection.listing())
-        await self._look_up(candidates)
-        recalled = self._unnamed.recall(candidates, self._standing, term)
+        recalled = await self._look_up(candidates)
         plan = plan_session(
             candidates,
             self._known,
@@ -247,14 +246,19 @@ class _Session(Generic[E]):
             bytes=tally.bytes,
         )
 
-    async def _look_up(self, candidates: Sequence[Candidate]) -> None:
-        """Learn what the store knows of what is listed, and tell it what is not listed any more."""
+    async def _look_up(self, candidates: Sequence[Candidate]) -> Mapping[str, str]:
+        """Learn what the store knows of what is listed, and tell it what is not listed any more.
+
+        Return the rows of messages without UIDL of which an earlier session found out that they are to stay.
+        """
         self._standing = standing = {row.key: row for row in await self._custody.standing()}
         listed = {candidate.key for candidate in candidates}
         others = listed - standing.keys()
         rows = await self._custody.known(others) if others else ()
         self._known = {row.key: row for row in rows} | {key: standing[key] for key in listed & standing.keys()}
-        await self._let_go(standing.keys() - listed, are_anonymous=False)
+        recalled = self._unnamed.recall(candidates, standing, self._term)
+        await self._let_go(standing.keys() - listed.union(recalled.values()), are_anonymous=False)
+        return recalled
 
     async def _let_go(self, keys: Iterable[str], *, are_anonymous: bool) -> None:
         """Tell the store that the messages of these rows are not listed; under one that has no UIDL nothing ever is."""

@@ -255,21 +255,32 @@ def _had_before(conn: Connection, account_id: int, arrivals: Sequence[Arrival]) 
 
     Those came from devices: the store was lost, or another program had retrieved them, and the server keeps them.
     """
-    of_body = {one.body_id: one.row for one in arrivals if one.body_id is not None and not one.replaces}
+    of_body: dict[int, list[CustodyRow]] = {}
+    for one in arrivals:
+        if one.body_id is not None and not one.replaces:
+            of_body.setdefault(one.body_id, []).append(one.row)
     message = server_message.c
-    is_retrieved = exists().where(uidl.c.account_id == account_id, uidl.c.message_id == message.id)
     found = conn.execute(
         select(message.id, message.body_id)
         .join(mailbox, mailbox.c.id == message.mailbox_id)
-        .where(is_one_of(message.body_id, of_body), mailbox.c.account_id + 0 == account_id, ~is_retrieved)
-        .order_by(message.gone_at.is_(None), message.id.desc())
+        .where(
+            is_one_of(message.body_id, of_body),
+            mailbox.c.account_id + 0 == account_id,
+            ~exists().where(uidl.c.message_id == message.id),
+        )
+        .order_by(message.gone_at.is_not(None), message.id)
     ).all()
     if not found:
         return {}
-    digests = {of_body[row.body_id].digest for row in found}
-    known = {one.digest for one in rows_of_digests(conn, account_id=account_id, digests=digests)}
+    digests = {of_body[row.body_id][0].digest for row in found}
     # NOTE: what was retrieved before has copies that devices made, and an equal message is another one.
-    return {row.key: one.id for one in found if (row := of_body[one.body_id]).digest not in known}
+    known = {one.digest for one in rows_of_digests(conn, account_id=account_id, digests=digests)}
+    had: dict[str, int] = {}
+    for row in found:
+        of = of_body[row.body_id]
+        if of and of[0].digest not in known:
+            had[of.pop(0).key] = row.id
+    return had
 
 
 def _tell_of_taken(conn: Connection, account_id: int, keys: Iterable[str], *, now: float) -> None:

@@ -107,6 +107,25 @@ async def test_message_of_the_size_of_one_that_others_deleted_is_noticed_within_
         }
 
 
+async def test_server_that_gives_no_uidls_any_more_is_asked_for_its_mail_once(tmp_path: Path) -> None:
+    """Then it is as one that never gave any; nothing is doubled, and all goes when its time is over."""
+    ledger, unnamed = Ledger(), Unnamed()
+    async with ScriptedServer(mails()) as server:
+        for _ in range(2):
+            await session(server, ledger, tmp_path, Term(DAY_S, 0.0), unnamed)
+        server.hook = lambda session, line: Reply(b"-ERR no\r\n") if line == "UIDL" else None
+        counts: list[int] = []
+        for _ in range(4):
+            await session(server, ledger, tmp_path, Term(DAY_S, 60.0), unnamed)
+            counts.append(server.commands.count("RETR"))
+        assert counts == [6, 0, 0, 0]
+        assert (len(server.mails), ledger.contents) == (6, CONTENTS)
+
+        for _ in range(2):
+            await session(server, ledger, tmp_path, Term(DAY_S, DAY_S + 60.0), unnamed)
+        assert (server.mails, ledger.contents) == ([], CONTENTS)
+
+
 async def test_listing_that_is_cut_short_costs_a_download_and_no_message(tmp_path: Path) -> None:
     """What is not listed once is retrieved when it is again, known by its octets, and kept."""
     ledger = Ledger()

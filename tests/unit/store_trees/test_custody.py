@@ -211,12 +211,13 @@ def test_standing_are_what_is_committed_and_what_is_troubled(grove: Grove) -> No
 
 
 def test_message_that_a_device_brought_before_is_that_of_the_maildrop(grove: Grove) -> None:
-    """The first time that its octets are retrieved, and once for each; later ones are messages of their own."""
+    """The first time that its octets are retrieved, as often as it is there; later ones are messages of their own."""
     body = grove.body(b"a")
-    grove(lambda conn: put_messages(conn, grove.inbox, [NewMessage(body, 20, 0)], now=NOW))
+    new = NewMessage(body, 20, 0)
+    deleted, *_ = grove(lambda conn: put_messages(conn, grove.inbox, [new, new, new], now=NOW))
+    grove(lambda conn: take_out(conn, [deleted], now=NOW))
 
-    assert arrive(grove, arrival(grove, row("a"))) == 0
-    assert uids(grove) == [(1, False)]
-    twin = Arrival(row("twin"), body, 20, replaces=False, takes_over=())
-    assert arrive(grove, twin) == 1
-    assert uids(grove) == [(1, False), (2, False)]
+    twins = [Arrival(row(key), body, 20, replaces=False, takes_over=()) for key in ("a", "b", "c", "d")]
+    assert arrive(grove, *twins) == 1
+    assert uids(grove) == [(1, True), (2, False), (3, False), (4, False)]
+    assert arrive(grove, Arrival(row("later"), body, 20, replaces=False, takes_over=())) == 1
