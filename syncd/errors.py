@@ -86,6 +86,10 @@ class PinError(TrustError):
     """The server showed another certificate than the only one that is to be trusted."""
 
 
+class OwnCertificateError(TrustError):
+    """The server ended it for the certificate that it was shown, or because it was shown none."""
+
+
 class TooSlowError(SyncdError, TimeoutError):
     """A deadline passed; the connection it happened on is never used again."""
 

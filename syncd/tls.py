@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from syncd.errors import (
     ConnectionLostError,
+    OwnCertificateError,
     PinError,
     SecretError,
     SyncdError,
@@ -84,7 +85,7 @@ def opening_error(error: OSError | ValueError) -> SyncdError:
         case ssl.SSLCertVerificationError():
             return TrustError(f"the server's certificate is not trusted: {error.verify_message.lower().rstrip('.')}")
         case ssl.SSLError() if _is_about_our_certificate(error):
-            return TrustError(_NOT_ACCEPTED)
+            return OwnCertificateError(_NOT_ACCEPTED)
         case ssl.SSLError():
             said = "no encrypted connection could be agreed on with the server; does this port speak TLS?"
             return UnreachableError(said)
@@ -103,7 +104,7 @@ def ending_error(cause: Exception | None) -> SyncdError:
     """
     error: SyncdError
     if isinstance(cause, ssl.SSLError) and _is_about_our_certificate(cause):
-        error = TrustError(_NOT_ACCEPTED)
+        error = OwnCertificateError(_NOT_ACCEPTED)
     else:
         error = ConnectionLostError("the server closed the connection" if cause is None else "the connection was lost")
     error.__cause__ = cause

@@ -161,6 +161,7 @@ class Trouble(StrEnum):
     UNKNOWN_AUTHORITY = "unknown_authority"
     CA_FILE = "ca_file"
     PIN = "pin"
+    OWN_CERTIFICATE = "own_certificate"
     TRUST = "trust"
     PASSWORD = "password"  # noqa: S105 - it could not be had
     LOGIN = "login"

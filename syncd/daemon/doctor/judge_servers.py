@@ -25,6 +25,7 @@ _REMEDIES = {
         "ask whoever runs {host}, who reads it off there (openssl x509 -noout -fingerprint -sha256 -in FILE), and"
         " set pin_sha256 of accounts.{account} to it"
     ),
+    Trouble.OWN_CERTIFICATE: "see that client_cert of accounts.{account} is the certificate that {host} knows",
     Trouble.TRUST: "see what the server shows: openssl s_client -connect {host}:{port}",
     Trouble.PASSWORD: "see whether the daemon's user gets it: {login_key} of accounts.{account}",
     Trouble.LOGIN: (

@@ -12,6 +12,7 @@ from syncd.daemon.doctor.facts import ServerFacts, Trouble
 from syncd.daemon.serving.passwords import Password
 from syncd.errors import (
     LoginRefusedError,
+    OwnCertificateError,
     PinError,
     RefusedError,
     SecretError,
@@ -164,6 +165,8 @@ def trouble_of(error: BaseException) -> Trouble:
     match error:
         case PinError():
             return Trouble.PIN
+        case OwnCertificateError():
+            return Trouble.OWN_CERTIFICATE
         case TrustError() if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLCertVerificationError):
             return Trouble.CA_FILE
         case TrustError():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from syncd.config.accounts import ImapConfig, Pop3Config
-from syncd.errors import TrustError
+from syncd.errors import OwnCertificateError
 from tests.contract.trust.conftest import Kind, log_in
 from tests.servers.certificates import write_certificates, write_client_certificate
 
@@ -62,7 +62,7 @@ async def test_server_that_hangs_up_for_our_certificate_is_no_matter_of_the_line
         table = {"type": kind, "host": "127.0.0.1", "port": port, "username": "ana", "password": "x"}
         keys = {"client_cert": str(forged)} if shows_one else {}
         account = model.model_validate({**table, "ca_file": str(ours / "ca.pem"), **keys})
-        with pytest.raises(TrustError) as error:
+        with pytest.raises(OwnCertificateError) as error:
             await log_in(account)
 
     assert str(error.value) == "the server wants a certificate of ours that it accepts (client_cert)"

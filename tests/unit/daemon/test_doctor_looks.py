@@ -19,6 +19,8 @@ from syncd.daemon.doctor.look_at_files import Looker, has_right, user_of
 from syncd.daemon.doctor.look_at_servers import trouble_of
 from syncd.errors import (
     LoginRefusedError,
+    OwnCertificateError,
+    PinError,
     RefusedError,
     SecretError,
     SyncdError,
@@ -234,6 +236,8 @@ def verification(code: int) -> ssl.SSLCertVerificationError:
         (caused(TrustError("no"), ssl.SSLError()), Trouble.CA_FILE),
         (caused(TrustError("no"), verification(99)), Trouble.TRUST),
         (TrustError("no"), Trouble.TRUST),
+        (PinError("no"), Trouble.PIN),
+        (caused(OwnCertificateError("no"), ssl.SSLError()), Trouble.OWN_CERTIFICATE),
         (caused(UnreachableError("no"), socket.gaierror(-2, "no")), Trouble.NAME),
         (caused(UnreachableError("no"), ssl.SSLError(1, "no")), Trouble.TLS),
         (caused(UnreachableError("no"), ConnectionRefusedError()), Trouble.ROUTE),
