@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from syncd.daemon.passwords import Password
 
 from syncd.config.accounts import ImapConfig, Pop3Config
+from syncd.daemon.serving.passwords import Password
 from syncd.imap.connection import ImapConnection
 from syncd.pop3.connection import Connection
 from syncd.sync.imap.account import endpoint_of as imap_endpoint

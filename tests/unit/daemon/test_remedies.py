@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from syncd.daemon.remedies import account_remedy
 
+from syncd.daemon.status.remedies import account_remedy
 from syncd.errors import Cause
 from tests.unit.config.builders import IMAP, LAPTOP, reading
 
