@@ -1,13 +1,19 @@
 """Floor 3: a server's NO and BAD as errors, its words made fit for logs."""
 
+import base64
+import binascii
 import re
 
 from syncd.errors import LoginRefusedError, Reach, RefusedError
 from syncd.imap.types import Copied, RespText, Tagged
 from syncd.sasl.mechanisms import Secret, temper_of_refusal
+from syncd.sasl.tokens import Token
+from syncd.values import replace
 
 _TEXT_MAX = 120
 _ADDRESS = re.compile(r"\S*@\S*")
+_WORD = re.compile(rb"[A-Za-z0-9+/=]{4,}")
+_LONG_WORD = re.compile(rb"[A-Za-z0-9+/=._~-]{16,}")
 OF_MAILBOX = frozenset({"TRYCREATE", "NONEXISTENT", "NOPERM"})
 """Codes that every message meets alike: the target mailbox is not there, or not ours to write to."""
 OF_TROUBLE = frozenset({"SERVERBUG", "UNAVAILABLE"})
@@ -50,9 +56,27 @@ def login_refusal(end: Tagged, secret: Secret, *, complaint: str = "") -> Refuse
 
     complaint: what the server said of it besides. Another token may do where this one did not.
     """
+    end = replace(end, text=replace(end.text, text=_without(secret, end.text.text)))
     if end.text.code in OF_THE_MOMENT:
         return refusal("login", end)
     because = f" ({complaint})" if complaint else ""
     return LoginRefusedError(
         f"login refused by the server: {said(end.text)}{because}", code=end.text.code, temper=temper_of_refusal(secret)
     )
+
+
+def _without(secret: Secret, words: bytes) -> bytes:
+    """Return what a server says of a login without what we said there: some repeat the command that they refuse."""
+    if secret is None:
+        return words
+    if isinstance(secret, Token):
+        return _LONG_WORD.sub(b"...", words)  # NOTE: what is cut off at some length is no token, and still too much
+    password = secret.encode()
+    return _WORD.sub(lambda word: b"..." if password in _decoded(word[0]) else word[0], words).replace(password, b"...")
+
+
+def _decoded(word: bytes) -> bytes:
+    try:
+        return base64.b64decode(word + b"=" * (-len(word) % 4))
+    except binascii.Error:
+        return b""

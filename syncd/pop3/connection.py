@@ -29,6 +29,7 @@ from syncd.errors import (
     TooSlowError,
     TrustError,
 )
+from syncd.hosts import is_loopback
 from syncd.pop3.answers import AnswerReader, Challenge, Event, Piece, Status
 from syncd.pop3.endpoint import Endpoint, Limits, Security
 from syncd.pop3.listing import Listed, capabilities_of, count_of, join_listings, mechanisms_of
@@ -39,6 +40,8 @@ from syncd.sasl.mechanisms import Mechanism, Secret, choose_mechanism, temper_of
 from syncd.values import Value
 
 _CLOSE_S = 2.0
+_CHALLENGES_MAX = 4
+"""One more than SCRAM has."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BUSY = re.compile(rb"mail ?(drop|box)[^.]{0,40}\b(lock(ed)?|busy|in use)\b", re.IGNORECASE)
 _SECRET = frozenset({"USER", "PASS", "AUTH"})
@@ -236,28 +239,30 @@ class Connection:
         self.capabilities, self._mechanisms = capabilities_of(lines), mechanisms_of(lines)
 
     def _mechanism(self, user: str, secret: Secret) -> Mechanism | None:
-        is_encrypted = self.encryption is not None
-        if is_encrypted and isinstance(secret, str) and ("USER" in self.capabilities or not self._mechanisms):
+        is_private = self.encryption is not None or is_loopback(self._server[0])
+        if is_private and isinstance(secret, str) and ("USER" in self.capabilities or not self._mechanisms):
             return None  # USER and PASS are PLAIN in two lines, and what servers have had for longest
-        return choose_mechanism(self._mechanisms, user, secret, is_encrypted=is_encrypted, server=self._server)
+        return choose_mechanism(self._mechanisms, user, secret, is_private=is_private, server=self._server)
 
     async def _authenticate(self, mechanism: Mechanism, secret: Secret) -> None:
         # NOTE: always in two steps: Outlook knows no other way (getmail6#256), and a command is a line of 255 octets.
         # On a thread, for SCRAM may take half a second of a processor.
         first = mechanism.first()
-        has_begun = False
+        challenges = 0
         self._reader.expect_login()
         self._write(f"AUTH {mechanism.name}")
         while isinstance(event := await self._answer(), Challenge):
+            challenges += 1
+            if challenges > _CHALLENGES_MAX:
+                raise ProtocolError("the server goes on asking at login")
             answer: bytes | None = first
-            if has_begun:
+            if challenges > 1:
                 try:
                     octets = base64.b64decode(event.text, validate=True)
                 except binascii.Error:
                     answer = None
                 else:
                     answer = await asyncio.to_thread(mechanism.answer, octets)
-            has_begun = True
             self._outgoing += (b"*" if answer is None else base64.b64encode(answer)) + b"\r\n"
         self._raise_if_login_refused(event, f"AUTH {mechanism.name}", secret, complaint=mechanism.complaint)
         if not mechanism.is_proven():

@@ -84,12 +84,12 @@ class External(Opaque):
 
 
 def choose_mechanism(
-    offered: Collection[str], username: str, secret: Secret, *, is_encrypted: bool, server: tuple[str, int]
+    offered: Collection[str], username: str, secret: Secret, *, is_private: bool, server: tuple[str, int]
 ) -> Mechanism | None:
     """Return the best mechanism of those offered, None where a password needs the protocol's own command.
 
-    LoginRefusedError where a token or a certificate is of no use. server: its name and port, as the configuration has
-    them.
+    is_private: nobody can overhear what is said. server: its name and port, as the configuration has them.
+    LoginRefusedError where a token or a certificate is of no use.
     """
     if secret is None:
         if External.name in offered:
@@ -105,6 +105,6 @@ def choose_mechanism(
     # a second try with something else would bring closer to being locked out. Where somebody may listen, no password is
     # sent that need not be.
     scrams = [name for name in SCRAMS if name in offered]
-    if "PLAIN" in offered and (is_encrypted or not scrams):
+    if "PLAIN" in offered and (is_private or not scrams):
         return Plain(username, secret)
     return Scram(scrams[0], username, secret) if scrams else None

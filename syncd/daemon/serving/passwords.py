@@ -37,10 +37,10 @@ class Password:
             yield await self._password()
             return
         text = (await token_of(self._config.token_command)).get_secret_value()
-        follows_refused, self._was_refused = self._was_refused, False
         secrets.add(text)
         try:
-            yield Token(text, follows_refused)
+            yield Token(text, self._was_refused)
+            self._was_refused = False
         finally:
             secrets.discard(text)
 

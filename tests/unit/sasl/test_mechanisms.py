@@ -247,7 +247,7 @@ def test_no_mechanism_shows_what_it_holds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("offered", "is_encrypted", "name"),
+    ("offered", "is_private", "name"),
     [
         (EVERYTHING, True, "PLAIN"),
         (("SCRAM-SHA-1", "SCRAM-SHA-256"), True, "SCRAM-SHA-256"),
@@ -259,10 +259,10 @@ def test_no_mechanism_shows_what_it_holds() -> None:
     ],
 )
 def test_password_goes_over_the_line_only_where_it_is_safe_or_must_be(
-    offered: tuple[str, ...], is_encrypted: bool, name: str | None
+    offered: tuple[str, ...], is_private: bool, name: str | None
 ) -> None:
-    """Encrypted: PLAIN, which every user has. In the clear: SCRAM, and PLAIN only where there is nothing better."""
-    mechanism = choose_mechanism(offered, "ana", "secret", is_encrypted=is_encrypted, server=SERVER)
+    """Private: PLAIN, which every user has. In the clear: SCRAM, and PLAIN only where there is nothing better."""
+    mechanism = choose_mechanism(offered, "ana", "secret", is_private=is_private, server=SERVER)
 
     assert (mechanism and mechanism.name) == name
 
@@ -273,7 +273,7 @@ def test_password_goes_over_the_line_only_where_it_is_safe_or_must_be(
 )
 def test_token_goes_by_the_standard_where_it_can(offered: tuple[str, ...], name: str) -> None:
     """Google has both, Microsoft XOAUTH2 only."""
-    mechanism = choose_mechanism(offered, "ana", TOKEN, is_encrypted=True, server=SERVER)
+    mechanism = choose_mechanism(offered, "ana", TOKEN, is_private=True, server=SERVER)
 
     assert mechanism is not None
     assert mechanism.name == name
@@ -282,6 +282,6 @@ def test_token_goes_by_the_standard_where_it_can(offered: tuple[str, ...], name:
 def test_token_is_never_sent_as_a_password() -> None:
     """A server that takes none is told from one that refused it, and gets nothing."""
     with pytest.raises(LoginRefusedError, match="takes no tokens") as caught:
-        choose_mechanism(("PLAIN", "LOGIN"), "ana", TOKEN, is_encrypted=True, server=SERVER)
+        choose_mechanism(("PLAIN", "LOGIN"), "ana", TOKEN, is_private=True, server=SERVER)
 
     assert caught.value.temper is Temper.GIVE_UP
