@@ -121,8 +121,7 @@ def _entries(told: Iterable[ListEntry | StatusRow]) -> tuple[ListEntry, ...]:
     rows: dict[bytes, StatusRow] = {}
     for one in told:
         if isinstance(one, StatusRow):
-            known = rows.get(one.octets)
-            rows[one.octets] = one if known is None else one.over(known)  # NOTIFY may tell of less in between
+            rows[one.octets] = one
         elif (before := entries.get(one.octets)) is None:
             entries[one.octets] = one
         else:
@@ -143,7 +142,7 @@ class Counting:
         if not isinstance(response, StatusRow):
             return False
         if response.octets == self._octets or response.octets.upper() == self._octets.upper() == b"INBOX":
-            self.row = response if self.row is None else response.over(self.row)
+            self.row = response
         return True
 
 

@@ -6,10 +6,9 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from contextlib import suppress
 
 from syncd.errors import ConnectionLostError, Reach, RefusedError, SyncdError
-from syncd.imap import appends, bodies, extensions, idling, mailbox_commands, message_commands, rows
+from syncd.imap import appends, bodies, idling, mailbox_commands, message_commands, rows
 from syncd.imap.appends import AppendOutcome, NewMessage
 from syncd.imap.arguments import string
-from syncd.imap.elsewhere import Elsewhere
 from syncd.imap.endpoint import Endpoint
 from syncd.imap.headers import Header
 from syncd.imap.limits import Limits
@@ -118,11 +117,6 @@ class ImapConnection:
         """Tell whether the server reported what was not drained yet."""
         return bool(self._session.events)
 
-    @property
-    def elsewhere(self) -> Elsewhere:
-        """Return what the server tells of mailboxes that are not selected, once it was asked to `notify`."""
-        return self._session.elsewhere
-
     async def login(self, username: str, secret: Secret) -> None:
         """Log in by AUTHENTICATE or LOGIN and read the capabilities anew.
 
@@ -132,16 +126,18 @@ class ImapConnection:
 
     async def enable(self, *names: str) -> frozenset[str]:
         """Enable those extensions that are offered (RFC 5161) and return all that is enabled; one may be `refused`."""
-        await extensions.enable(self._session, *names)
+        wanted = [name for name in names if name in self.capabilities and name not in self.enabled]
+        if wanted and "ENABLE" in self.capabilities:
+            try:
+                await self._session.command("ENABLE", *(name.encode() for name in wanted), is_pipelined=True)
+            except RefusedError as error:
+                self._session.refuse(wanted, error)
         return self.enabled
 
     async def identify(self) -> None:
         """Say who we are (ID, RFC 2971) where that is offered; some servers refuse SELECT without it."""
-        await extensions.identify(self._session)
-
-    async def notify(self) -> bool:
-        """Ask for news of mailboxes that are not selected, and tell whether they are told; see `elsewhere`."""
-        return await extensions.notify(self._session)
+        if "ID" in self.capabilities:
+            await self._session.command("ID", b'("name" "syncd")', is_pipelined=True)
 
     async def noop(self) -> None:
         """Give the server a moment to report; see `drain_events`."""
@@ -251,7 +247,16 @@ class ImapConnection:
 
     async def unselect(self) -> None:
         """Leave the selected mailbox without expunging anything."""
-        await self._selected.unselect()
+        await self.settled()
+        if self.selected is None:
+            return
+        if self.offers("UNSELECT"):
+            await self._session.command("UNSELECT")
+        else:
+            # NOTE: CLOSE expunges what is \Deleted, except in a mailbox that is selected read-only.
+            await self.select(self.selected, read_only=True)
+            await self._session.command("CLOSE")
+        self._selected.leave()
 
     def drain_events(self) -> MailboxEvents:
         """Return what the server reported unasked of the selected mailbox since the last call."""
@@ -389,7 +394,7 @@ class ImapConnection:
         """Wait in IDLE (RFC 2177) for events, at most `timeout_s`, and tell whether there are any to drain.
 
         until: ends the wait when set, and what follows need not wait for the server to say that IDLE has ended. Returns
-        at once when events are undrained already, or news of other mailboxes not taken, and when the server ends IDLE.
+        at once when events are undrained already, and when the server ends IDLE.
         """
         await idling.idle(self._session, timeout_s=timeout_s, until=until)
-        return self.has_events or bool(self.elsewhere)
+        return self.has_events

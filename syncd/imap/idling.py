@@ -10,7 +10,7 @@ from syncd.imap.wire_command import WireCommand
 
 async def idle(session: Session, *, timeout_s: float, until: asyncio.Event | None) -> None:
     """Wait for events; see `ImapConnection.idle`."""
-    if session.events or session.elsewhere:
+    if session.events:
         return
 
     async def converse(command: WireCommand) -> None:
@@ -33,7 +33,7 @@ async def idle(session: Session, *, timeout_s: float, until: asyncio.Event | Non
 
 
 async def _wait(session: Session, command: WireCommand, until: asyncio.Event | None, timeout_s: float) -> None:
-    ends: list[Awaitable[object]] = [session.events.wait(), session.elsewhere.wait(), command.over()]
+    ends: list[Awaitable[object]] = [session.events.wait(), command.over()]
     if until is not None:
         ends.append(until.wait())
     waits = [asyncio.ensure_future(end) for end in ends]

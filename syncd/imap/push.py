@@ -13,7 +13,7 @@ _PAUSE_S = 15.0
 async def wait_for_news(
     connection: ImapConnection, *, wake: asyncio.Event, timeout_s: float, renewal_s: float = RENEWAL_S
 ) -> bool:
-    """Wait for events of the selected mailbox, or news of others, and tell whether there are any to drain or take.
+    """Wait for events of the selected mailbox and tell whether there are any to drain.
 
     Ends at once when `wake` is set, and after `timeout_s` at the latest. Without IDLE the server is asked once, at the
     end. Raises what a lost connection raises.
@@ -31,7 +31,7 @@ async def wait_for_news(
                 await _is_woken(wake, min(_PAUSE_S, planned_end - loop.time()))
     elif not await _is_woken(wake, timeout_s):
         await connection.noop()
-    return connection.has_events or bool(connection.elsewhere)
+    return connection.has_events
 
 
 async def _is_woken(wake: asyncio.Event, timeout_s: float) -> bool:

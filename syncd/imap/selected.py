@@ -70,18 +70,8 @@ class Selected:
         """Let whoever asks again hear what is new since then."""
         self._resynced = None
 
-    async def unselect(self) -> None:
-        """Leave the selected mailbox without expunging anything; see `ImapConnection.unselect`."""
-        await self._parts.settled()
-        if self.octets is None:
-            return
-        if self._session.offers("UNSELECT"):
-            await self._session.command("UNSELECT")
-        else:
-            # NOTE: CLOSE expunges what is \Deleted, except in a mailbox that is selected read-only.
-            how = {"is_pipelined": False, "is_anew": False, "is_behind": False}
-            await self.select(self.octets, qresync=None, read_only=True, **how)
-            await self._session.command("CLOSE")
+    def leave(self) -> None:
+        """Note that no mailbox is selected any more."""
         self.octets = self.result = self._parts.place = None
         self._session.events.clear()
 

@@ -19,9 +19,9 @@ from syncd.errors import (
     TooSlowError,
     TrustError,
 )
+from syncd.hosts import is_loopback
 from syncd.imap.arguments import Argument, command_line, string
 from syncd.imap.collectors import Listing
-from syncd.imap.elsewhere import Elsewhere
 from syncd.imap.encryption import EncryptedTransport
 from syncd.imap.endpoint import Endpoint, check_plaintext, tls_context
 from syncd.imap.events import EventLog
@@ -37,7 +37,8 @@ from syncd.sasl.mechanisms import Mechanism, Secret, choose_mechanism
 from syncd.tls import check_pin, opening_error
 
 _IN_REV2 = frozenset({"MOVE", "UIDPLUS", "UNSELECT"})
-_OVERFLOW = "NOTIFICATIONOVERFLOW"
+_INITIAL_MAX_BYTES = 6000
+"""Servers take lines of 8 KiB, and tokens may be longer."""
 _DECLINED_MAX = 2
 """After so many NOs in a row an extension is not used over this connection any more."""
 
@@ -54,10 +55,7 @@ SinkFactory = Callable[[int], LiteralSink | None]
 
 
 class Session:
-    """Own one wire: see `open`; `events` is what the server reported of the selected mailbox unasked.
-
-    `elsewhere`: what it reported of all others.
-    """
+    """Own one wire: see `open`; `events` is what the server reported of the selected mailbox unasked."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -71,7 +69,6 @@ class Session:
         """What was asked of single mailboxes (RFC 7889), by their names."""
         self.is_authenticated = False
         self.events = EventLog()
-        self.elsewhere = Elsewhere()
         self.has_modseqs: bool | None = None
         """Whether the selected mailbox has mod-sequences, else a command that names them is BAD (RFC 7162 §3.1.2.2).
 
@@ -180,7 +177,7 @@ class Session:
             {name.removeprefix("AUTH=") for name in self.capabilities if name.startswith("AUTH=")},
             username,
             secret,
-            is_encrypted=self.encryption is not None,
+            is_private=self.encryption is not None or is_loopback(self._server[0]),
             server=self._server,
         )
         if mechanism is not None:
@@ -204,7 +201,7 @@ class Session:
 
     async def _authenticate(self, mechanism: Mechanism) -> Tagged:
         first = base64.b64encode(mechanism.first())
-        is_initial = "SASL-IR" in self.capabilities
+        is_initial = "SASL-IR" in self.capabilities and len(first) <= _INITIAL_MAX_BYTES
 
         async def converse(_: WireCommand) -> None:
             has_begun = is_initial
@@ -358,28 +355,18 @@ class Session:
             self._know(response.names)
         elif isinstance(response, Enabled):
             self.enabled |= response.names
-        elif isinstance(response, Status):
-            self._hear(response)
+        elif isinstance(response, Status) and response.kind == "BYE":
+            self._farewell = said(response.text)
         for collector in self._collectors:
             if collector.take(response):
                 return
         self.events.add(response)
-        self.elsewhere.add(response)
-
-    def _hear(self, response: Status) -> None:
-        if response.kind == "BYE":
-            self._farewell = said(response.text)
-        elif response.text.code == _OVERFLOW and self.elsewhere.is_told:
-            # NOTE: from then on it tells of nothing (RFC 5465 §5.8), and where Dovecot is asked once more, neither.
-            self.wire.fail_all(ConnectionLostError("the server tells of mailboxes no more: too much happened there"))
 
     def on_answers(self, responses: Iterable[Untagged]) -> None:
         for response in responses:
             for collector in self._collectors:
                 if collector.take(response):
                     break
-            else:
-                self.elsewhere.add(response)
 
     def open_sink(self, size_bytes: int) -> LiteralSink | None:
         return self._sink_factory(size_bytes) if self._sink_factory is not None else None

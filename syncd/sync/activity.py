@@ -14,7 +14,6 @@ from syncd.values import Record, Value, field, replace
 
 IDLE = "idle"
 """What a task does that has nothing left to do."""
-ALL_MAILBOXES = "*"
 
 
 class Link(Value):
@@ -54,7 +53,7 @@ class Activity(Record):
     link: Link | None = None
     """None: not connected; it stays after a session of POP3."""
     watched: str | None = None
-    """The mailbox of which the server tells news by itself, or ALL_MAILBOXES."""
+    """The mailbox of which the server tells news by itself."""
     demoted: dict[int, str] = field(default_factory=dict)
     """By mailbox id, the rung to which a server that contradicted itself fell there."""
     polls_at: float | None = None

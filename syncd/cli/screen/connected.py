@@ -37,8 +37,6 @@ def news_of(one: AccountStatus, at: float) -> str:
         return f"news by push (IDLE) once it is at rest, and by poll {every}"
     if news.pushed is None:
         return f"news by poll {every}{because}"
-    if news.pushed == "*":
-        return f"news of all mailboxes by push (NOTIFY); all is looked at {every}"
     others = f", {count(news.polled, 'other')} by poll {every}" if news.polled else f"; all is looked at {every}"
     return f"news of {shown(news.pushed)} by push (IDLE){others}{because}"
 

@@ -7,7 +7,7 @@ from syncd.daemon.status.remedies import account_remedy
 from syncd.daemon.status.seen import Seen, cause_of, doing_of, error_of, is_lasting_of, progress_of, since_of
 from syncd.daemon.status.status import AccountStatus, ConnectionStatus, MailboxStatus, NewsStatus, Progress
 from syncd.store.people.report import AccountReport, MailboxReport
-from syncd.sync.activity import ALL_MAILBOXES, Activity
+from syncd.sync.activity import Activity
 
 _RUNGS = ("listing", "condstore", "qresync")
 """As `imap.observe.Rung` has them; the highest costs least."""
@@ -82,7 +82,7 @@ def _news(config: ImapConfig | Pop3Config, activity: Activity | None, mailboxes:
         why = "pop3"
     elif link is not None:
         why = "one_mailbox_per_connection" if link.has_push else "no_idle"
-    polled = sum(pushed not in (one.name, ALL_MAILBOXES) for one in mailboxes) if config.type == "imap" else 1
+    polled = sum(one.name != pushed for one in mailboxes) if config.type == "imap" else 1
     if why == "one_mailbox_per_connection" and not polled:
         why = None
     polls_at = activity.polls_at if activity and activity.rests_s is not None and activity.error is None else None

@@ -56,8 +56,6 @@ class ConnectionStatus:
 class NewsStatus:
     """Say how news of a server arrives: pushed for one mailbox, None for no one now, and polled for the others.
 
-    pushed `*`: for all of them, by NOTIFY.
-
     can_push: the server offers it. why_polled: `pop3`, `no_idle`, `one_mailbox_per_connection`, None where nothing is
     polled for news, or nobody knows. next_poll_at None: one is under way, or no daemon runs.
     """

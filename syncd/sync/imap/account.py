@@ -1,10 +1,9 @@
 """Floor 4: the task of one IMAP account: it owns the connection, and says when the server is read.
 
 Theory. What devices changed is pushed first, and mailboxes that they made are made. Then comes a whole pass
-(`reading`) when somebody asks, the poll is due, or the server tells of another mailbox than the selected one; else only
-a look at the selected mailbox, if that has news. At rest the task waits in IDLE on INBOX, or for the poll where there
-is no IDLE, and a wake-up ends the wait; before resting, INBOX is compared with what is known, since SELECT reports no
-event, and the server is asked to tell of all mailboxes where it has NOTIFY. An error that reaches no message and no
+(`reading`) when somebody asks or the poll is due, else only a look at the selected mailbox, if that has news. At
+rest the task waits in IDLE on INBOX, or for the poll where there is no IDLE, and a wake-up ends the wait; before
+resting, INBOX is compared with what is known, since SELECT reports no event. An error that reaches no message and no
 mailbox ends the connection and the run. The supervisor starts another run, and what was recorded is where it goes on.
 """
 
@@ -33,13 +32,12 @@ from syncd.sync.accounts.connects import Connects
 from syncd.sync.accounts.incoming_bodies import IncomingBodies
 from syncd.sync.accounts.poll_timer import PollTimer, share_of
 from syncd.sync.accounts.served_account import ServedAccount
-from syncd.sync.activity import ALL_MAILBOXES, Link
+from syncd.sync.activity import Link
 from syncd.sync.at_rest import AtRest
 from syncd.sync.imap.listing import is_as_known
 from syncd.sync.imap.losses import Losses
 from syncd.sync.imap.mailbox_changes import ImapMailboxChanges
 from syncd.sync.imap.mailbox_failures import MailboxFailures, Work
-from syncd.sync.imap.news_elsewhere import NewsElsewhere
 from syncd.sync.imap.reading import ImapReading
 from syncd.sync.imap.suspicions import SECOND_LOOK_S
 from syncd.sync.requests import Asked, Requests
@@ -101,7 +99,6 @@ class ImapAccount:
             second_look_s=second_look_s,
         )
         self._push = self._reading.push
-        self._elsewhere = NewsElsewhere()
         self._at_rest = AtRest(account.db)
         self._is_connected = False
         self._quirks = NONE
@@ -168,7 +165,6 @@ class ImapAccount:
             raise
         self._quirks = quirks_of(config.host, connection.capabilities)
         self._reading.begin(self._quirks)
-        self._elsewhere.begin()
         rung, has_push = self._rung_of(connection), "IDLE" in connection.capabilities
         self._activity.link = Link.over(connection.encryption, self._clock(), rung=rung, has_push=has_push)
         self._activity.logged_in()
@@ -192,10 +188,8 @@ class ImapAccount:
             asked = self.requests.take()
             asked_until = loop.time() + _ASKED_S if asked else asked_until
             is_new = not (is_first and is_again)
-            if connection.elsewhere:
-                self._elsewhere.hear(connection.elsewhere.take(), await self._reading.mailboxes.known())
             rests = not is_first and bool(self._at_rest) and self._is_quiet
-            is_due = self._timer.is_due or self._elsewhere.wait_s() == 0.0
+            is_due = self._timer.is_due
             if not rests:
                 if asked and is_new:
                     self._failures.end_waits()
@@ -210,9 +204,8 @@ class ImapAccount:
             if asked is Asked.LOOK or is_first or is_due:
                 self._timer.begin()
                 is_first = False
-                with self._elsewhere.passing():
-                    if await self._reading.run_pass(connection, is_at_rest=rests) and self._is_quiet:
-                        await self._at_rest.end()
+                if await self._reading.run_pass(connection, is_at_rest=rests) and self._is_quiet:
+                    await self._at_rest.end()
                 await self._reading.look_again(connection, waits=bool(asked) or self.requests.are_awaited)
                 self.requests.answer()
             else:
@@ -251,11 +244,8 @@ class ImapAccount:
         if hears_out:
             await self._hear_out(wake)
         self._incoming.rest()
-        if not wake.is_set():
-            await connection.notify()
         waits_s = (
             self._timer.left_s,
-            self._elsewhere.wait_s(),
             self._failures.shortest_wait_s(),
             self._push.wait_s(),
             self._changes.wait_s(),
@@ -306,11 +296,9 @@ class ImapAccount:
 
 
 def _watched(connection: ImapConnection) -> str | None:
-    """Return the name of the mailbox of which the server tells news while we rest, or that it does so of all."""
+    """Return the name of the mailbox of which the server tells news while we rest."""
     if "IDLE" not in connection.capabilities or connection.selected is None:
         return None
-    if connection.elsewhere.is_told:
-        return ALL_MAILBOXES
     return str(from_wire(connection.selected, None))
 
 

@@ -60,13 +60,9 @@ class ImapMailboxes:
             account.db, lambda conn, id_: accounts.mailboxes(conn, account_id=id_), reads=lambda _: {Topic.MAILBOXES}
         )
 
-    async def known(self) -> Sequence[MailboxRow]:
-        """Return all mailboxes that the server listed, synced or not."""
-        return await self._known.get(self._account.id)
-
     async def synced(self) -> Sequence[MailboxRow]:
         """Return the mailboxes that are synced, in the order in which they are, without what the last LIST missed."""
-        rows = await self.known()
+        rows = await self._known.get(self._account.id)
         if self._synced[0] is not rows or self._synced[1] != self._absent:
             synced = [row for row in rows if row.is_synced and row.wire_name not in self._absent]
             synced.sort(key=lambda row: sync_order(row.name, row.special_use))
