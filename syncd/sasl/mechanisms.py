@@ -92,7 +92,7 @@ def choose_mechanism(
     LoginRefusedError where a token or a certificate is of no use.
     """
     if secret is None:
-        if External.name in offered:
+        if "EXTERNAL" in offered:
             return External(username)
         raise LoginRefusedError("the server offers no login by a certificate (SASL EXTERNAL)")
     if isinstance(secret, Token):

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 HOST = "127.0.0.1"
+ANOTHER_MACHINE = "127.1"
+"""The same, in a spelling in which syncd takes it for another machine, to which a line can be overheard."""
 # NOTE: below the range that Linux gives to outgoing connections, so that a stopped server finds its port again.
 _RANGE = range(15000, 32000)
 _BLOCK = 250

@@ -8,6 +8,7 @@ from syncd.errors import LoginRefusedError
 from syncd.imap.connection import ImapConnection
 from syncd.imap.endpoint import Endpoint
 from tests.servers.dovecot import Dovecot
+from tests.servers.ports import ANOTHER_MACHINE
 
 
 @pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "SCRAM-SHA-1"])
@@ -32,12 +33,19 @@ async def test_scram_lets_in_who_knows_the_password(
     assert f"user=<ana>, method={mechanism}" in server.log_file.read_text()
 
 
-@pytest.mark.parametrize(("is_encrypted", "mechanism"), [(True, "PLAIN"), (False, "SCRAM-SHA-256")])
+@pytest.mark.parametrize(
+    ("is_encrypted", "is_here", "mechanism"),
+    [(True, True, "PLAIN"), (False, True, "PLAIN"), (False, False, "SCRAM-SHA-256")],
+)
 async def test_password_is_sent_only_where_nobody_listens(
-    dovecot: Dovecot, mail_user: str, is_encrypted: bool, mechanism: str
+    dovecot: Dovecot, mail_user: str, is_encrypted: bool, is_here: bool, mechanism: str
 ) -> None:
-    """This server has everything: encrypted it gets what every user of every server has, else what tells nothing."""
-    endpoint = Endpoint(dovecot.host, dovecot.imap_port, "none")
+    """This server has everything: encrypted, or on this machine, it gets what every user of every server has.
+
+    Else it gets what tells nothing.
+    """
+    host = dovecot.host if is_here else ANOTHER_MACHINE
+    endpoint = Endpoint(host, dovecot.imap_port, "none", allow_plaintext=True)
     if is_encrypted:
         endpoint = Endpoint(dovecot.host, dovecot.imaps_port, "implicit", ca_file=dovecot.ca_file)
 

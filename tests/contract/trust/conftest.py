@@ -54,12 +54,14 @@ async def log_in(account: AccountConfig) -> None:
     if isinstance(account, ImapConfig):
         imap = await ImapConnection.open(imap_endpoint(account))
         try:
-            await imap.login(account.username, await Password(account)())
+            async with Password(account)() as secret:
+                await imap.login(account.username, secret)
             await imap.select(b"INBOX")
         finally:
             await imap.aclose()
     else:
         async with await Connection.open(await pop3_endpoint(account)) as pop3:
-            await pop3.login(account.username, await Password(account)())
+            async with Password(account)() as secret:
+                await pop3.login(account.username, secret)
             await pop3.listing()
             await pop3.quit()

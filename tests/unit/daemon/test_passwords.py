@@ -111,3 +111,16 @@ async def test_token_after_a_refused_one_is_the_last_that_is_tried_soon(tmp_path
     assert tempers == [Temper.WAIT, Temper.GIVE_UP, Temper.GIVE_UP]
     assert isinstance(after_a_good_one, Token)
     assert after_a_good_one.refused is Temper.WAIT
+
+
+async def test_token_that_was_not_judged_leaves_it_with_the_one_before(tmp_path: Path) -> None:
+    """A connection that is lost in the middle of a login says nothing of tokens."""
+    password = password_of(token_command=["echo", "ya29.abc"])
+    assert (await asked(password)).follows_refused is False
+    password.forget()
+    with pytest.raises(ConnectionError):
+        async with password():
+            raise ConnectionError
+
+    assert (await asked(password)).follows_refused is True
+    assert (await asked(password)).follows_refused is False

@@ -113,7 +113,7 @@ async def test_server_that_says_ok_without_a_proof_is_not_trusted() -> None:
         await peer.gone()
 
     with pytest.raises(TrustError, match="did not prove itself"):
-        await log_in(b"SASL-IR AUTH=PLAIN AUTH=SCRAM-SHA-256", script, "secret")
+        await log_in(b"SASL-IR AUTH=SCRAM-SHA-256", script, "secret")
 
 
 async def test_server_that_asks_for_too_much_work_is_left() -> None:
@@ -128,3 +128,39 @@ async def test_server_that_asks_for_too_much_work_is_left() -> None:
 
     with pytest.raises(ProtocolError, match="iterations"):
         await log_in(b"SASL-IR AUTH=SCRAM-SHA-1", script, "secret")
+
+
+@pytest.mark.parametrize(
+    ("secret", "said"),
+    [
+        (Token(TOKEN), TOKEN),
+        (Token(TOKEN), base64.b64encode(f"user=ana\1auth=Bearer {TOKEN}\1\1".encode()).decode()),
+        (Token(TOKEN), TOKEN[:17]),
+        ("secret", "secret"),
+        ("secret", base64.b64encode(b"\0ana\0secret").decode()),
+        ("secret", base64.b64encode(b"\0an\0secret").decode().rstrip("=")),
+    ],
+)
+@pytest.mark.parametrize("end", ["NO", "NO [UNAVAILABLE]", "BAD"])
+async def test_what_a_server_repeats_of_a_login_is_in_no_error(secret: Secret, said: str, end: str) -> None:
+    """Some show the command that they refuse; an error is logged, stored and shown, long after the login is over."""
+
+    async def script(peer: Peer) -> None:
+        await peer.command()
+        await peer.send(peer.tag + f" {end} Sorry, not so: {said} is wrong\r\n".encode())
+
+    error = await refused(b"SASL-IR AUTH=PLAIN AUTH=XOAUTH2", script, secret)
+
+    assert said not in str(error)
+    assert "Sorry, not so: ... is wrong" in str(error)
+
+
+async def test_token_that_is_too_long_for_a_line_is_sent_when_it_is_asked_for() -> None:
+    async def script(peer: Peer) -> None:
+        assert await peer.command() == b"AUTHENTICATE XOAUTH2"
+        await peer.send(b"+ \r\n")
+        assert len(await peer.line()) > 8192
+        await peer.ok()
+        await peer.answer(b"CAPABILITY", b"* CAPABILITY IMAP4rev1\r\n")
+
+    await log_in(b"SASL-IR AUTH=XOAUTH2", script, Token("x" * 8192))

@@ -6,11 +6,13 @@ import ssl
 
 import pytest
 
-from syncd.errors import LoginRefusedError, RefusedError, Temper, TrustError
+from syncd.errors import LoginRefusedError, ProtocolError, RefusedError, Temper, TrustError
 from syncd.pop3.connection import Connection
 from syncd.pop3.endpoint import Security
 from syncd.sasl.mechanisms import Secret
 from syncd.sasl.tokens import Token
+from syncd.values import replace
+from tests.servers.ports import ANOTHER_MACHINE
 from tests.unit.pop3.scripted import QUICK, Reply, ScriptedServer, Session
 
 TOKEN = "ya29.a0Af_B-x/y+z~9Q==" * 100
@@ -90,7 +92,7 @@ async def test_token_is_kept_from_a_server_that_takes_none() -> None:
 async def test_server_that_says_ok_without_a_proof_is_not_trusted() -> None:
     """With SCRAM the server has to know the password as well; nothing is deleted on one that does not."""
     async with (
-        server_with("SCRAM-SHA-256", b"+ ", b"+OK") as server,
+        server_with("SCRAM-SHA-256", b"+ ", b"+OK", capabilities="UIDL") as server,
         await Connection.open(server.endpoint(), QUICK) as connection,
     ):
         with pytest.raises(TrustError, match="did not prove itself"):
@@ -102,7 +104,7 @@ async def test_server_that_says_ok_without_a_proof_is_not_trusted() -> None:
 
 async def test_challenge_that_is_no_base64_is_broken_off() -> None:
     """It can be answered by nothing else."""
-    server = server_with("SCRAM-SHA-1", b"+ ", b"+ !", b"-ERR cancelled")
+    server = server_with("SCRAM-SHA-1", b"+ ", b"+ !", b"-ERR cancelled", capabilities="UIDL")
 
     await refusal(server, "secret")
 
@@ -130,9 +132,26 @@ async def test_password_is_sent_as_servers_have_had_it_for_longest(
 
 
 async def test_password_is_not_sent_in_the_clear_where_scram_is_offered() -> None:
-    """Who listens learns nothing to log in with."""
+    """Who listens learns nothing to log in with; on this machine nobody does."""
     server = server_with("PLAIN SCRAM-SHA-1", b"-ERR no")
-
-    await refusal(server, "secret")
+    async with server:
+        elsewhere = replace(server.endpoint(), host=ANOTHER_MACHINE)
+        async with await Connection.open(elsewhere, QUICK) as connection:
+            with pytest.raises(RefusedError):
+                await connection.login("ana", "secret")
 
     assert server.sessions[0].commands[1:] == ["AUTH SCRAM-SHA-1"]
+    assert (await said(server_with("PLAIN SCRAM-SHA-1"), "secret"))[0] == "USER ana"
+
+
+async def test_server_that_goes_on_asking_is_left() -> None:
+    """Each of its questions would be given all the time of a command, and so it would never end."""
+    async with (
+        server_with("XOAUTH2", *[b"+ "] * 20) as server,
+        await Connection.open(server.endpoint(), QUICK) as connection,
+    ):
+        with pytest.raises(ProtocolError, match="goes on asking"):
+            await connection.login("ana", Token(TOKEN))
+        await server.idle()
+
+    assert len(server.sessions[0].commands) < 10
