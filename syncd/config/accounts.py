@@ -25,7 +25,7 @@ from syncd.config.values import (
 )
 
 SECRETS = ("password", "password_file", "password_command", "token_command", "oauth")
-"""The keys of an account of which exactly one says how to log in."""
+"""The keys of an account of which one at most says how to log in."""
 
 
 class Tls(StrEnum):
@@ -80,7 +80,7 @@ class _Account(Table):
         default=None,
         description="The SHA-256 fingerprint of the only certificate to trust, in hexadecimal digits, with or without "
         "colons. It alone decides: authorities, names and dates do not count, and a server that shows another one is "
-        "told nothing. Not together with `ca_file`.",
+        "told nothing, but has seen `client_cert`. Not together with `ca_file`.",
     )
     client_cert: AbsolutePath | None = Field(
         default=None,
@@ -93,8 +93,8 @@ class _Account(Table):
     )
     password: Annotated[SecretStr, Field(min_length=1)] | None = Field(
         default=None,
-        description="The password itself. The file should be readable by nobody else then. Exactly one of `password`, "
-        "`password_file`, `password_command` and `token_command` is needed.",
+        description="The password itself. The file should be readable by nobody else then. At most one of `password`, "
+        "`password_file`, `password_command` and `token_command` may be there; without any, `client_cert` is needed.",
     )
     password_file: AbsolutePath | None = Field(
         default=None,
@@ -111,7 +111,7 @@ class _Account(Table):
         default=None,
         description="A command, with its arguments, that prints a token of OAuth as its first line, instead of a "
         "password: mutt_oauth2.py, oama, pizauth and others do. It is run like `password_command`, anew at each login.",
-        examples=[["mutt_oauth2.py", "/home/ana/.config/work.tokens"]],
+        examples=[["mutt_oauth2.py", "/var/lib/syncd/work.tokens"]],
     )
     oauth: OAuthConfig | None = Field(default=None, description="How tokens of OAuth are got from the provider.")
 
