@@ -158,7 +158,7 @@ def test_page_of_the_configuration_names_the_keys_that_there_are() -> None:
     page = (ROOT / "docs" / "configuration.md").read_text()
     table = "\n".join(line for line in page.splitlines() if line.startswith("|"))
     named = set(re.findall(r"`([a-z0-9_]+)`", table))
-    unavailable = {row.key[-1] for row in NOT_YET}
+    unavailable = {key[-1] for key in NOT_YET}
     known = {
         key
         for one in (StoreConfig, ImapConfig, Pop3Config, DeviceConfig, GuardConfig, HooksConfig, DaemonConfig)

@@ -34,8 +34,8 @@ _REMEDIES = {
     Trouble.OTHER: "syncd tries again by itself; with SYNCD_WIRE_TRACE={account} it logs what is said",
 }
 _OF_TOKENS = "correct username or token_command of accounts.{account}: the token should be one for mail of this user"
-_WORTH = ("QRESYNC", "CONDSTORE", "IDLE", "MOVE", "UIDPLUS", "NOTIFY", "COMPRESS=DEFLATE")
-"""What makes syncd faster, by the names that servers announce."""
+_WORTH = ("QRESYNC", "CONDSTORE", "LIST-STATUS", "IDLE", "MOVE", "UIDPLUS")
+"""What makes syncd faster and is used, by the names that servers announce."""
 
 
 def judge_server(server: ServerFacts, now: float) -> Iterator[Finding]:
