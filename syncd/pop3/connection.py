@@ -44,7 +44,7 @@ _CHALLENGES_MAX = 4
 """One more than SCRAM has."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BUSY = re.compile(rb"mail ?(drop|box)[^.]{0,40}\b(lock(ed)?|busy|in use)\b", re.IGNORECASE)
-_SECRET = frozenset({"USER", "PASS", "AUTH"})
+_SECRET = frozenset({"USER", "PASS"})
 _GIVE_UP_CODES = frozenset({"SYS/PERM"})
 
 

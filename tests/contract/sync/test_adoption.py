@@ -30,7 +30,7 @@ SEEN, FLAGGED = "\\Seen", "\\Flagged"
 
 
 async def test_mailbox_that_lost_its_new_mail_gets_it_again_by_adoption(tmp_path: Path, user: Provider) -> None:
-    """As its error says: it stands still, and an empty directory that is made after the adoption deletes nothing."""
+    """It stands still, and an empty directory that is made after the adoption deletes nothing."""
     user.receive("a", "b")
     async with house_of(tmp_path, user) as house:
         await house.settle()
@@ -38,7 +38,7 @@ async def test_mailbox_that_lost_its_new_mail_gets_it_again_by_adoption(tmp_path
         shutil.rmtree(new)
         await house.ask("laptop")
         (told,) = await house.rows(select(schema.device.c.error).where(schema.device.c.name == "laptop"))
-        assert told.error.startswith("work/INBOX: its directory has no new/: ")
+        assert told.error == "work/INBOX: its directory has no new/"
 
         await adopt(house, "laptop")
         new.mkdir()
