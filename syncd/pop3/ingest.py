@@ -156,7 +156,7 @@ class _Tally(Record):
     term: Term
     deletable: dict[Listed, Known] = field(default_factory=dict)
     unnamed: dict[str, str] = field(default_factory=dict)
-    """The rows of messages without UIDL, by the keys under which they are listed."""
+    """The committed rows of messages without UIDL, by the keys under which they are listed."""
     retrieved: int = 0
     failed: int = 0
     duplicates: int = 0
@@ -168,7 +168,7 @@ class _Tally(Record):
         self.bytes += each.size_bytes
         if each.may_be_deleted and self.term.is_over(each.row):
             self.deletable[each.candidate.listed] = each.row
-        if each.candidate.is_anonymous:
+        if each.candidate.is_anonymous and each.may_be_deleted:
             self.unnamed[each.candidate.key] = each.row.key
 
 

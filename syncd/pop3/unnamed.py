@@ -2,8 +2,9 @@
 
 Theory. Only its octets tell such a message from another, so each session would have to retrieve all that is kept. What
 a session found is believed of the next ones, as long as LIST says the same size at the same place among those of that
-size. It may be wrong of a message that took the place of one that was deleted elsewhere, so for a day at most; and
-nothing is deleted by it, as that takes a retrieval in the same session.
+size. Where one of them went that syncd deleted, or is to go now, those behind it move up: then nothing is believed of
+that size, and content decides. It may be wrong of a message that took the place of one that was deleted elsewhere, so
+for a day at most; and nothing is deleted by it, as that takes a retrieval in the same session.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,16 +30,20 @@ class Unnamed:
         if not 0 <= term.now - self._looked_at < _BELIEVED_S:
             self._looked_at = term.now
             self.forget()
-        return {
-            candidate.key: row.key
-            for candidate in candidates
-            if candidate.is_anonymous
-            and (row := standing.get(self._rows.get(candidate.key, ""))) is not None
-            and row.state is CustodyState.COMMITTED
-            and row.size_bytes == candidate.listed.size_bytes
-            and not term.is_over(row)
-        }
+        recalled: dict[str, Candidate] = {}
+        moved: set[int | None] = set()
+        for candidate in candidates:
+            key, size = self._rows.get(candidate.key), candidate.listed.size_bytes
+            if not candidate.is_anonymous or key is None:
+                continue
+            row = standing.get(key)
+            if row and row.state is CustodyState.COMMITTED and row.size_bytes == size and not term.is_over(row):
+                recalled[key] = candidate
+            else:
+                moved.add(size)
+        # NOTE: a message that is retrieved while its row is believed to be that of another would be new.
+        return {each.key: key for key, each in recalled.items() if each.listed.size_bytes not in moved}
 
     def learn(self, rows: Mapping[str, str]) -> None:
-        """Believe this of the next sessions, and nothing else."""
+        """Believe this of the next sessions, and nothing else: the rows of what is committed, by the keys listed."""
         self._rows = dict(rows)

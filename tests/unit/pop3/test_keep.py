@@ -107,6 +107,46 @@ async def test_message_of_the_size_of_one_that_others_deleted_is_noticed_within_
         }
 
 
+@pytest.mark.parametrize("gone", [0, 1, 2])
+async def test_messages_of_one_size_are_not_doubled_when_one_of_them_goes(gone: int, tmp_path: Path) -> None:
+    """Its time being over, those behind it are listed at other places; what was believed of these counts no more."""
+    ledger, unnamed = Ledger(), Unnamed()
+    mails = [Mail("same", octets) for octets in (b"aa\r\n", b"bb\r\n", b"cc\r\n")]
+    async with ScriptedServer([mails[gone]]) as server:
+        await session(server, ledger, tmp_path, Term(DAY_S, 0.0), unnamed)
+        server.mails = list(mails)
+        unnamed.forget()
+        await session(server, ledger, tmp_path, Term(DAY_S, DAY_S / 2), unnamed)
+        await session(server, ledger, tmp_path, Term(DAY_S, DAY_S + 60), unnamed)
+        left = [mail for mail in mails if mail is not mails[gone]]
+        assert server.mails == left
+
+        for minutes in range(2, 5):
+            await session(server, ledger, tmp_path, Term(DAY_S, DAY_S + minutes * 60), unnamed)
+        assert server.commands.count("RETR") == 0
+        assert (server.mails, ledger.contents) == (left, Counter(mail.octets for mail in mails))
+
+        for minutes in range(2):
+            await session(server, ledger, tmp_path, Term(DAY_S, 2 * DAY_S + minutes * 60), unnamed)
+        assert (server.mails, ledger.contents) == ([], Counter(mail.octets for mail in mails))
+
+
+async def test_half_a_message_without_uidl_is_tried_beside_those_of_its_size(tmp_path: Path) -> None:
+    """What stays is believed as ever, so that it is retrieved by itself; what comes twice is the message."""
+
+    def halve(session: Session, line: str) -> Reply | None:
+        return Reply(b"+OK\r\nb\r\n.\r\n") if line == "RETR 2" else None
+
+    ledger, unnamed = Ledger(), Unnamed()
+    mails = [Mail("same", octets) for octets in (b"aa\r\n", b"bb\r\n", b"cc\r\n")]
+    async with ScriptedServer(mails, hook=halve) as server:
+        reports = [await session(server, ledger, tmp_path, Term(DAY_S, 60.0 * nth), unnamed) for nth in range(5)]
+
+    found = [(one.retrieved, one.set_aside) for one in reports if isinstance(one, IngestReport)]
+    assert found == [(3, 0), (1, 0), (0, 0), (0, 0), (0, 0)]
+    assert ledger.contents == Counter([b"aa\r\n", b"b\r\n", b"cc\r\n"])
+
+
 async def test_server_that_gives_no_uidls_any_more_is_asked_for_its_mail_once(tmp_path: Path) -> None:
     """Then it is as one that never gave any; nothing is doubled, and all goes when its time is over."""
     ledger, unnamed = Ledger(), Unnamed()
