@@ -253,13 +253,15 @@ def _where_now(conn: Connection, account_id: int, message_id: int) -> Row[Any] |
 def _had_before(conn: Connection, account_id: int, arrivals: Sequence[Arrival]) -> dict[str, int]:
     """Return by key the messages that an account had before its server gave their octets for the first time.
 
-    Those came from devices: the store was lost, or another program had retrieved them, and the server keeps them.
+    Those came from devices: the store was lost, or another program had retrieved them, and the server keeps them. Each
+    is one message of the maildrop, so that of equal ones as many are had as there are.
     """
     of_body: dict[int, list[CustodyRow]] = {}
     for one in arrivals:
         if one.body_id is not None and not one.replaces:
             of_body.setdefault(one.body_id, []).append(one.row)
     message = server_message.c
+    # NOTE: the last first, see below.
     found = conn.execute(
         select(message.id, message.body_id)
         .join(mailbox, mailbox.c.id == message.mailbox_id)
@@ -268,19 +270,26 @@ def _had_before(conn: Connection, account_id: int, arrivals: Sequence[Arrival]) 
             mailbox.c.account_id + 0 == account_id,
             ~exists().where(uidl.c.message_id == message.id),
         )
-        .order_by(message.gone_at.is_not(None), message.id)
+        .order_by(message.gone_at.is_not(None), message.id.desc())
     ).all()
     if not found:
         return {}
-    digests = {of_body[row.body_id][0].digest for row in found}
-    # NOTE: what was retrieved before has copies that devices made, and an equal message is another one.
-    known = {one.digest for one in rows_of_digests(conn, account_id=account_id, digests=digests)}
+    first = _first_messages(conn, account_id, {of_body[row.body_id][0].digest for row in found})
     had: dict[str, int] = {}
     for row in found:
         of = of_body[row.body_id]
-        if of and of[0].digest not in known:
+        # NOTE: what came after a message of the maildrop may be what became of it when a device moved or copied it, and
+        # an equal message is another one; what was there before is not. Those paired last to first stay apart from it.
+        if of and row.id < first.get(of[0].digest, row.id + 1):
             had[of.pop(0).key] = row.id
     return had
+
+
+def _first_messages(conn: Connection, account_id: int, digests: Iterable[bytes]) -> dict[bytes, int]:
+    """Return by digest the first message that an account has a row of; 0 where that may be forgotten by now."""
+    first = func.min(func.coalesce(uidl.c.message_id, 0)).label("first")
+    query = select(uidl.c.digest, first).where(uidl.c.account_id == account_id).group_by(uidl.c.digest)
+    return {bytes(row.digest): row.first for row in rows_in(conn, query, uidl.c.digest, digests)}
 
 
 def _tell_of_taken(conn: Connection, account_id: int, keys: Iterable[str], *, now: float) -> None:

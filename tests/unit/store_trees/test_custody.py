@@ -2,14 +2,15 @@
 
 import hashlib
 
-from sqlalchemy import select
+import pytest
+from sqlalchemy import delete, select
 
 from syncd.mail.flags import FLAGGED, SEEN
 from syncd.store.mailboxes import custody
 from syncd.store.mailboxes.custody import Arrival, CustodyRow
 from syncd.store.mailboxes.served_mailboxes import NewMessage, put_messages, take_out
 from syncd.store.people.report import store_report
-from syncd.store.tables.schema import server_message
+from syncd.store.tables.schema import server_message, uidl
 from syncd.store.trees import accounts
 from tests.unit.store_trees.grove import NOW, Grove
 
@@ -221,3 +222,39 @@ def test_message_that_a_device_brought_before_is_that_of_the_maildrop(grove: Gro
     assert arrive(grove, *twins) == 1
     assert uids(grove) == [(1, True), (2, False), (3, False), (4, False)]
     assert arrive(grove, Arrival(row("later"), body, 20, replaces=False, takes_over=())) == 1
+
+
+@pytest.mark.parametrize("sizes", [(3,), (1, 2), (2, 1), (1, 1, 1)])
+def test_equal_messages_that_devices_brought_are_those_of_the_maildrop_one_by_one(
+    grove: Grove, sizes: tuple[int, ...]
+) -> None:
+    """However many come at a time, each is another of those; what goes beyond these is new, moved or not."""
+    body = grove.body(b"a")
+    new = NewMessage(body, 20, 0)
+    _, second = grove(lambda conn: put_messages(conn, grove.inbox, [new, new], now=NOW))
+    keys = iter("abc")
+
+    came: list[int] = []
+    for size in sizes:
+        twins = [Arrival(row(next(keys)), body, 20, replaces=False, takes_over=()) for _ in range(size)]
+        came.append(arrive(grove, *twins))
+    assert (sum(came), came[-1], uids(grove)) == (1, 1, [(1, False), (2, False), (3, False)])
+
+    grove(lambda conn: put_messages(conn, grove.archive, [new], now=NOW))
+    grove(lambda conn: take_out(conn, [second], now=NOW))
+    assert arrive(grove, Arrival(row("d"), body, 20, replaces=False, takes_over=())) == 1
+    referred = grove.rows(select(uidl.c.message_id).where(uidl.c.account_id == grove.account_id))
+    assert len({one.message_id for one in referred}) == 4
+
+
+def test_message_that_was_retrieved_first_and_moved_stands_for_no_other(grove: Grove) -> None:
+    """A copy that a device made of it is no equal message of the maildrop, also once the place it had is forgotten."""
+    body = grove.body(b"a")
+    assert arrive(grove, Arrival(row("a"), body, 20, replaces=False, takes_over=())) == 1
+    first = grove.message(1).id
+    grove(lambda conn: put_messages(conn, grove.archive, [NewMessage(body, 20, 0)], now=NOW))
+    grove(lambda conn: take_out(conn, [first], now=NOW))
+
+    assert arrive(grove, Arrival(row("b"), body, 20, replaces=False, takes_over=())) == 1
+    grove(lambda conn: conn.execute(delete(server_message).where(server_message.c.id == first)))
+    assert arrive(grove, Arrival(row("c"), body, 20, replaces=False, takes_over=())) == 1
