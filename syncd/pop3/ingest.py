@@ -118,7 +118,7 @@ async def ingest(
     *,
     spool: Path,
     limits: IngestLimits | None = None,
-    term: Term = AT_ONCE,
+    term: Callable[[], Term] = lambda: AT_ONCE,
     unnamed: Unnamed | None = None,
     on_plan: Callable[[int, int], None] = lambda messages, size_bytes: None,
 ) -> IngestReport:
@@ -127,6 +127,7 @@ async def ingest(
     Any error drops the connection without QUIT; what was committed until then stays, and the next session goes on
     from it. `spool`: existing directory for large bodies, to be emptied at start by its owner. `on_plan` is called with
     the number and the size of the messages that will be retrieved. `unnamed`: what the session before left there.
+    `term` is asked at the beginning, and again before the first DELE: only what is over by both is deleted.
     """
     session = _Session(
         connection,
@@ -180,11 +181,12 @@ class _Session(Generic[E]):
         *,
         spool: Path,
         limits: IngestLimits,
-        term: Term,
+        term: Callable[[], Term],
         unnamed: Unnamed,
         on_plan: Callable[[int, int], None],
     ) -> None:
-        self._term = term
+        self._ask_term = term
+        self._term = term()
         self._unnamed = unnamed
         self._on_plan = on_plan
         self._connection = connection
@@ -193,7 +195,7 @@ class _Session(Generic[E]):
         self._limits = limits
         self._known: dict[str, Known] = {}
         self._standing: dict[str, Known] = {}
-        self._tally = _Tally(term)
+        self._tally = _Tally(self._term)
         self._spooled: list[Body] = []
         self._under_way: list[Batch[E]] = []
         self._encoding: asyncio.Task[None] | None = None
@@ -220,7 +222,10 @@ class _Session(Generic[E]):
         self._on_plan(len(plan.retrieve), sum(each.listed.size_bytes or 0 for each in plan.retrieve))
         await self._retrieve(plan.retrieve, Matcher(candidates, self._known, recalled.values()))
         of_earlier = plan.delete[: limits.deletions]
-        deletable = tally.deletable | {each.listed: self._known[each.key] for each in of_earlier}
+        over = tally.deletable | {each.listed: self._known[each.key] for each in of_earlier}
+        # NOTE: a session may last for hours, and whoever wants mail kept meanwhile means all that is there.
+        term = self._ask_term()
+        deletable = {listed: row for listed, row in over.items() if term.is_over(row)}
         marked = await self._connection.delete(tuple(deletable))
         for listed in deletable.keys() - marked:
             refusal = RefusedError("the server refused DELE", reach=Reach.MESSAGE)

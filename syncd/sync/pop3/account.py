@@ -164,7 +164,7 @@ class Pop3Account:
                     keeper,
                     spool=self._incoming.spool_directory,
                     limits=IngestLimits(max_tries=custody.TRIES_MAX, deletions=_DELETIONS),
-                    term=Term(self._config.keep_s, self._clock()),
+                    term=lambda: Term(self._config.keep_s, self._clock()),
                     unnamed=self._unnamed,
                     on_plan=self._expect,
                 )

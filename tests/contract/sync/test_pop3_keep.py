@@ -126,6 +126,23 @@ async def test_keep_that_is_changed_counts_from_the_next_poll(tmp_path: Path, us
         assert_everywhere(house, "INBOX", "a", "b", "c", "d")
 
 
+async def test_keep_that_is_raised_during_a_session_saves_what_that_retrieves(tmp_path: Path, user: Provider) -> None:
+    """A first drain may last for hours; nothing of it is deleted once its mail is to stay."""
+    user.receive("a", "b", "c")
+    async with Tap(user.server.pop3_port) as tap, house_of(tmp_path, user, "0d", port=tap.port) as house:
+
+        def raise_it(line: bytes) -> bool:
+            if line.startswith(b"RETR"):
+                set_keep(house, "forever")
+            return False
+
+        tap.drops = raise_it
+        await house.settle()
+
+        assert (user.left_on_pop3(), said(tap, "DELE")) == (3, [])
+        assert_everywhere(house, "INBOX", "a", "b", "c")
+
+
 async def test_much_that_was_kept_goes_in_several_sessions(
     tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:

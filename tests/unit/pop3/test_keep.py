@@ -1,6 +1,7 @@
 """Sessions that leave what is committed on the server for a time: cut anywhere, lied to, and asked for little."""
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,14 +21,19 @@ FOREVER = Term(None)
 
 
 async def session(
-    server: ScriptedServer, ledger: Ledger, spool: Path, term: Term, unnamed: Unnamed | None = None
+    server: ScriptedServer,
+    ledger: Ledger,
+    spool: Path,
+    term: Term | Callable[[], Term],
+    unnamed: Unnamed | None = None,
 ) -> IngestReport | SyncdError:
     """Run one session, whatever becomes of it."""
-    ledger.now = term.now
+    asked = term if callable(term) else lambda: term
+    ledger.now = asked().now
     try:
         async with await Connection.open(server.endpoint(), QUICK) as connection:
             await connection.login("someone", "secret")
-            return await ingest(connection, ledger, spool=spool, limits=SMALL_BATCHES, term=term, unnamed=unnamed)
+            return await ingest(connection, ledger, spool=spool, limits=SMALL_BATCHES, term=asked, unnamed=unnamed)
     except SyncdError as error:
         return error
     finally:
@@ -180,6 +186,52 @@ async def test_listing_that_is_cut_short_costs_a_download_and_no_message(tmp_pat
 
         assert server.commands.count("RETR") == 0
         assert (len(server.mails), ledger.contents) == (6, CONTENTS)
+
+
+@pytest.mark.parametrize("later", [FOREVER, Term(7 * DAY_S, DAY_S)])
+@pytest.mark.parametrize("is_unnamed", [False, True])
+async def test_term_that_is_raised_during_a_session_saves_what_it_would_delete(
+    later: Term, is_unnamed: bool, tmp_path: Path
+) -> None:
+    """What it retrieves, and what was there before and was over; a later term deletes that all the same."""
+    ledger, term = Ledger(), Term(DAY_S, 0.0)
+
+    def raise_it(_: Session, line: str) -> Reply | None:
+        nonlocal term
+        if line.startswith("RETR") and term.now > 0:
+            term = later
+        return Reply(b"-ERR no\r\n") if line == "UIDL" and is_unnamed else None
+
+    async with ScriptedServer(mails()[:2], hook=raise_it) as server:
+        await session(server, ledger, tmp_path, lambda: term)
+        server.mails.append(mails()[2])
+        term = Term(0.0, DAY_S)
+        report = await session(server, ledger, tmp_path, lambda: term)
+        assert isinstance(report, IngestReport)
+        assert (report.deleted, report.kept, len(server.mails), server.commands.count("DELE")) == (0, 3, 3, 0)
+        assert {row.state for row in ledger.rows.values()} == {CustodyState.COMMITTED}
+
+        server.hook = lambda session, line: Reply(b"-ERR no\r\n") if line == "UIDL" and is_unnamed else None
+        term = Term(0.0, DAY_S)
+        await session(server, ledger, tmp_path, lambda: term)
+        assert (server.mails, ledger.contents) == ([], Counter(mail.octets for mail in mails()[:3]))
+
+
+async def test_term_that_is_lowered_during_a_session_counts_from_the_next(tmp_path: Path) -> None:
+    """Nothing is deleted that it did not mean to delete when it began."""
+    ledger, term = Ledger(), FOREVER
+
+    def lower(_: Session, line: str) -> Reply | None:
+        nonlocal term
+        if line.startswith("RETR"):
+            term = Term()
+        return None
+
+    async with ScriptedServer(mails(), hook=lower) as server:
+        await session(server, ledger, tmp_path, lambda: term)
+        assert len(server.mails) == 6
+        await session(server, ledger, tmp_path, lambda: term)
+        assert (server.mails, ledger.contents) == ([], CONTENTS)
 
 
 async def test_server_that_does_not_delete_is_left_alone_once_its_mail_is_to_stay(tmp_path: Path) -> None:
