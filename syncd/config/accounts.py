@@ -215,5 +215,10 @@ class Pop3Config(_Account):
         examples=["work/INBOX"],
     )
 
+    @property
+    def keeps(self) -> bool:
+        """Tell whether anything is to stay on the server that is safe in the store."""
+        return self.keep_s is None or self.keep_s > 0
+
 
 AccountConfig = Annotated[ImapConfig | Pop3Config, Discriminator("type")]

@@ -4,10 +4,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.servers.daemon import Daemon
+from tests.servers.daemon import Daemon, wait_until
 from tests.servers.dovecot import Dovecot
+from tests.servers.ports import free_ports
 from tests.system.mail import deliver, files, pop3_account
 from tests.system.reloading import reloaded, sync
+from tests.system.test_metrics import Scraped
 
 DAY_S = 86400.0
 
@@ -50,3 +52,20 @@ def test_what_stays_is_told_and_goes_when_an_edit_says_so(
         assert "on the server" not in daemon.syncd("status").stdout
         assert daemon.syncd("history").stdout.count("dele") >= 1
         assert len(files(tmp_path / "laptop", "isp.INBOX")) == 3
+
+
+def test_what_is_to_go_at_once_is_not_told_to_stay(
+    dovecot: Dovecot, mail_user: str, make_daemon: Callable[..., Daemon], tmp_path: Path
+) -> None:
+    """Neither by the status nor by the metrics, though it goes with the next session only."""
+    isp = pop3_account(dovecot, mail_user, keep="forever", poll_interval="1h")
+    scraped, kept = Scraped(free_ports(1)[0]), ("syncd_account_kept_messages", "isp")
+    deliver(dovecot, mail_user, 3)
+    with make_daemon({"isp": isp}, devices=("laptop",), listen=f"127.0.0.1:{scraped.port}") as daemon:
+        sync(daemon)
+        wait_until(lambda: scraped.samples()[kept] == 3, 30, "it is told what stays")
+
+        laptop, table = {"path": str(tmp_path / "laptop")}, {"listen": f"127.0.0.1:{scraped.port}"}
+        reloaded(daemon, {"accounts": {"isp": {**isp, "keep": "0d"}}, "devices": {"laptop": laptop}, "daemon": table})
+        assert (left(dovecot, mail_user), daemon.account("isp")["kept"], scraped.samples()[kept]) == (3, 0, 0)
+        assert "on the server" not in daemon.syncd("status").stdout

@@ -21,7 +21,7 @@ from syncd.store.people.tallies import AccountTally, Deeds, DeviceTally, Tallies
 from syncd.store.trees.history import Verb
 from syncd.sync.activity import Activity
 from syncd.sync.policies import selections_of
-from syncd.values import Record, Value, field
+from syncd.values import Record, Value, field, replace
 
 _FRESH_S = 2.0
 _SEEN = (Verb.APPEAR, Verb.LIST)
@@ -189,6 +189,9 @@ class Meter:
     def _account(self, name: str, supervisor: Supervisor) -> AccountFigures:
         activity, deeds = self._app.activities.accounts[name], self._counted.of_account(name)
         tally = self._tallies.accounts.get(name, AccountTally())
+        config = self._app.config.accounts.get(name)
+        if config is not None and config.type == "pop3" and not config.keeps:
+            tally = replace(tally, kept=0)
         known = [at for at in (activity.succeeded_at, tally.succeeded_at) if at is not None]
         runs = _runs(supervisor, activity)
         return AccountFigures(

@@ -58,13 +58,18 @@ def account_status(
         ),
         done=activity.done if activity else 0,
         total=activity.total if activity else 0,
-        kept=row.kept if row else 0,
+        kept=row.kept if row and _keeps(config) else 0,
         kept_until_at=_kept_until(config, row),
     )
 
 
+def _keeps(config: ImapConfig | Pop3Config) -> bool:
+    # NOTE: by the default all of a first drain is in the store and in the maildrop as well until its session ends.
+    return config.type == "pop3" and config.keeps
+
+
 def _kept_until(config: ImapConfig | Pop3Config, row: AccountReport | None) -> float | None:
-    if config.type == "imap" or config.keep_s is None or row is None or row.kept_since is None:
+    if config.type == "imap" or not config.keep_s or row is None or row.kept_since is None:
         return None
     return row.kept_since + config.keep_s
 

@@ -98,17 +98,20 @@ def test_news_of_an_idling_account_are_pushed_for_one_mailbox_and_polled_for_the
 
 
 @pytest.mark.parametrize(
-    ("keep", "until"), [("0d", NOW - 100), ("14d", NOW - 100 + 14 * 86400), ("forever", None), (None, NOW - 100)]
+    ("keep", "told"),
+    [("14d", (3, NOW - 100 + 14 * 86400)), ("forever", (3, None)), ("0d", (0, None)), (None, (0, None))],
 )
-def test_account_says_how_many_messages_stay_and_when_the_oldest_goes(keep: str | None, until: float | None) -> None:
-    """As the configuration is now, whatever it was when they were retrieved."""
+def test_account_says_how_many_messages_stay_and_when_the_oldest_goes(
+    keep: str | None, told: tuple[int, float | None]
+) -> None:
+    """As the configuration is now, whatever it was when they were retrieved; what is to go at once does not stay."""
     found = report()
     found = replace(found, accounts=(found.accounts[0], replace(found.accounts[1], kept=3, kept_since=NOW - 100)))
     isp = {"type": "pop3", "host": "::1", "username": "ana", "password": "x"} | ({"keep": keep} if keep else {})
 
     (status,) = status_of(config(accounts={"isp": isp}), found, now=NOW, daemon=DAEMON).accounts
 
-    assert (status.kept, status.kept_until_at) == (3, until)
+    assert (status.kept, status.kept_until_at) == told
 
 
 @pytest.mark.parametrize(
