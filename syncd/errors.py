@@ -77,7 +77,7 @@ class UnreachableError(SyncdError, ConnectionError):
 
 
 class TrustError(SyncdError, ConnectionError):
-    """The encryption that the configuration asks for could not be had; nothing was sent."""
+    """The encryption, or the proof, that the configuration asks for could not be had; no password was sent."""
 
     temper = Temper.GIVE_UP
 
@@ -121,7 +121,7 @@ class LoginRefusedError(RefusedError):
 
 
 class SecretError(SyncdError):
-    """A password could not be had from where the configuration says; nothing was sent."""
+    """A password, token or certificate could not be had from where the configuration says; nothing of it was sent."""
 
 
 class DeviceAwayError(SyncdError, OSError):

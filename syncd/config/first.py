@@ -27,7 +27,10 @@ _MORE = {
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Hold what a person has to say; paths as the file is to have them. A password is in a file, or from a command."""
+    """Hold what a person has to say; paths as the file is to have them. A password is in a file, or from a command.
+
+    token_command: prints a token in place of a password; then there is none.
+    """
 
     kind: str
     host: str
@@ -41,6 +44,7 @@ class Answers:
     tls: str | None = None
     provider: str | None = None
     """Whose server `host` is, which need not be written then."""
+    token_command: tuple[str, ...] = ()
 
 
 def first_config(answers: Answers, *, schema: Path | None, is_system: bool) -> str:
@@ -53,9 +57,13 @@ def first_config(answers: Answers, *, schema: Path | None, is_system: bool) -> s
 def _tables(answers: Answers) -> Iterator[str]:
     if answers.password_file is not None:
         login = _line("password_file", answers.password_file)
+        meaning = "of it is the password"
+    elif answers.token_command:
+        login = _line("token_command", list(answers.token_command))
+        meaning = "that it prints is a token of OAuth"
     else:
         login = _line("password_command", list(answers.password_command))
-    printed = "of it" if answers.password_file is not None else "that it prints"
+        meaning = "that it prints is the password"
     yield "".join(
         (
             "# One table for each account. Its name is part of the names of directories on the devices.\n",
@@ -73,7 +81,7 @@ def _tables(answers: Answers) -> Iterator[str]:
             if answers.tls is not None
             else _hint('tls = "implicit"', 'encrypted from the beginning; or "starttls"'),
             _line("username", answers.username),
-            f"# The first line {printed} is the password:\n",
+            f"# The first line {meaning}:\n",
             login,
             _hint(*_MORE[answers.kind]),
         )

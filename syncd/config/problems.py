@@ -41,11 +41,14 @@ def dotted(path: Iterable[str]) -> str:
     return ".".join(part if part.replace("-", "").replace("_", "").isalnum() else f'"{part}"' for part in path)
 
 
-def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """Return ` (did you mean "x"?)` for the known name nearest to a given one, or nothing."""
+def did_you_mean(given: str, known: Iterable[str], *, likeness: float = 0.6) -> str:
+    """Return ` (did you mean "x"?)` for the known name nearest to a given one, or nothing.
+
+    likeness: how near it has to be, from 0 to 1.
+    """
     from difflib import get_close_matches  # noqa: PLC0415  # which only what is misspelled needs
 
-    near = get_close_matches(given.lower(), tuple(known), n=1, cutoff=0.6)
+    near = get_close_matches(given.lower(), tuple(known), n=1, cutoff=likeness)
     return f' (did you mean "{near[0]}"?)' if near else ""
 
 

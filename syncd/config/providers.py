@@ -110,14 +110,26 @@ PROVIDERS: Mapping[str, Provider] = {
 """By the names that a configuration has."""
 
 _NOWHERE = "provider.invalid"
+_LIKENESS = 0.75
+"""Less than that is as like as names of two providers are: proton and posteo."""
 
 
 def known_provider(name: str) -> str:
     """Return the name of a provider; ValueError, with the nearest name, for one that is none."""
     if name not in PROVIDERS:
         all_of_them = f": known are {', '.join(PROVIDERS)}"
-        raise ValueError(f"unknown provider{did_you_mean(name, PROVIDERS) or all_of_them}")
+        near = _of_domain(name) or name
+        raise ValueError(f"unknown provider{did_you_mean(near, PROVIDERS, likeness=_LIKENESS) or all_of_them}")
     return name
+
+
+def _of_domain(name: str) -> str | None:
+    """Return the name of the provider that has a domain of this name, such as hotmail, or hotmail.com."""
+    begin = f"{name.lower()}."
+    return next(
+        (known for known, one in PROVIDERS.items() if any(f"{domain}.".startswith(begin) for domain in one.domains)),
+        None,
+    )
 
 
 def with_type(name: str, kind: str) -> str:

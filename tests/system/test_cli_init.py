@@ -156,6 +156,41 @@ def test_address_says_server_and_user_name_to_who_has_no_terminal(tmp_path: Path
     assert (account["provider"], account["username"]) == ("icloud", "ana")
 
 
+def test_provider_that_takes_only_tokens_is_asked_for_a_command_that_prints_one(tmp_path: Path) -> None:
+    """A password would be of no use there, and none is asked for."""
+    code, shown = in_terminal(
+        tmp_path,
+        {
+            "Type of the server": "",
+            "Server, such as": "ana@outlook.com",
+            "User name there [ana@outlook.com]:": "",
+            "Name of the account": "work",
+            "Command that prints a token, such as: oama access ana@outlook.com:": "oama access ana@outlook.com",
+        }
+        | TO_THE_END,
+    )
+
+    assert code == 0, shown
+    account = tomllib.loads((tmp_path / "etc" / "syncd.toml").read_text())["accounts"]["work"]
+    assert account["token_command"] == ["oama", "access", "ana@outlook.com"]
+    assert not {"password_command", "password_file"} & account.keys()
+
+
+def test_password_is_no_answer_where_only_tokens_are_taken(tmp_path: Path) -> None:
+    """An option has the token there, and says it elsewhere as well."""
+    password = init(tmp_path, "--username", option=("--host", "ana@outlook.com"))
+
+    assert password.returncode == 2
+    assert "only tokens of OAuth: say --token-command" in " ".join(password.stderr.split())
+    assert list(tmp_path.iterdir()) == []
+
+    token = init(tmp_path, "--password-command", option=("--token-command", "oama access ana"))
+
+    assert (token.returncode, token.stderr) == (0, "")
+    account = tomllib.loads((tmp_path / "etc" / "syncd.toml").read_text())["accounts"]["work"]
+    assert account["token_command"] == ["oama", "access", "ana"]
+
+
 @pytest.mark.parametrize("missing", ["--host", "--username", "--password-command"])
 def test_without_a_terminal_what_is_missing_is_a_slip_of_usage(tmp_path: Path, missing: str) -> None:
     """It is named, and nothing is written."""
@@ -207,6 +242,7 @@ def test_problem_of_what_would_be_written_is_told_before_anything_is(tmp_path: P
         ("--username", b"an\xe9", "should be UTF-8"),
         ("--path", b"/mail/an\xe9", "should be UTF-8"),
         ("--host", "imap..example", "a host name"),
+        ("--host", "@gmail.com", "should have a name before the @"),
         ("--host", "ana@example.org", "no provider is known by this address"),
         ("--host", "imap.example.org:99999", "should be a number between 1 and 65535"),
         ("--port", "99x", "should be a number between 1 and 65535"),

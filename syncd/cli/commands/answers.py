@@ -20,20 +20,24 @@ class Server:
     provider: str | None = None
     username: str | None = None
     login: str = ""
+    has_tokens_only: bool = False
 
 
 def server_of(text: str, *, kind: str) -> Server:
     """Return a host and the port that may stand behind it; an address of IPv6 has more than one colon, or brackets.
 
-    Of an address of mail it is the provider's, as far as that is known.
+    Of an address of mail it is the provider's, as far as that is known, as of the name that a provider is known by.
     """
     import re
 
     from syncd.config import values
+    from syncd.config.providers import PROVIDERS
 
     check = like(values.Host)
     if "@" in text:
         return _server_for(text, kind)
+    if text.lower() in PROVIDERS:
+        return _server_of_provider(text.lower(), kind, None)
     if found := re.fullmatch(r"\[(.*:.*)\](?::(\d+))?|([^:]+):(\d+)", text):
         address, of_address, host, port = found.groups()
         number = of_address or port
@@ -42,16 +46,26 @@ def server_of(text: str, *, kind: str) -> Server:
 
 
 def _server_for(address: str, kind: str) -> Server:
-    from syncd.config.providers import PROVIDERS, provider_of, with_type
+    from syncd.config.providers import PROVIDERS, provider_of
 
+    local_part = address.rpartition("@")[0]
+    if not local_part:
+        raise typer.BadParameter("should have a name before the @")
     if (name := provider_of(address)) is None:
         raise typer.BadParameter("no provider is known by this address: name its server")
+    return _server_of_provider(name, kind, local_part if PROVIDERS[name].is_user_local_part else address)
+
+
+def _server_of_provider(name: str, kind: str, username: str | None) -> Server:
+    from syncd.config.providers import PROVIDERS, with_type
+
     try:
-        host = PROVIDERS[with_type(name, kind)].host(kind) or ""
+        provider = PROVIDERS[with_type(name, kind)]
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    username = address.rpartition("@")[0] if PROVIDERS[name].is_user_local_part else address
-    return Server(host, None, name, username, PROVIDERS[name].login)
+    return Server(
+        provider.host(kind) or "", None, name, username, provider.login, has_tokens_only=provider.has_tokens_only
+    )
 
 
 def like(kind: Any) -> Callable[[str], str]:

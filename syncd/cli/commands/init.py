@@ -3,7 +3,7 @@
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ import typer
 
 from syncd.cli.commands.answers import (
     NOT_UTF8,
+    Server,
     as_directory,
     as_file,
     command_of,
@@ -39,7 +40,9 @@ AccountOption = Annotated[str | None, typer.Option("--account", metavar="NAME", 
 TypeOption = Annotated[str | None, typer.Option("--type", metavar="imap|pop3", help="What the server speaks.")]
 HostOption = Annotated[
     str | None,
-    typer.Option("--host", metavar="HOST[:PORT]", help="The server, or your address at a provider that is known."),
+    typer.Option(
+        "--host", metavar="HOST[:PORT]", help="The server, or a provider that is known, or your address there."
+    ),
 ]
 PortOption = Annotated[
     str | None, typer.Option("--port", metavar="PORT", help="Its port, where it has another than is usual.")
@@ -55,6 +58,10 @@ FileOption = Annotated[
 CommandOption = Annotated[
     str | None,
     typer.Option("--password-command", metavar="COMMAND", help="A command that prints it, such as 'pass show work'."),
+]
+TokenOption = Annotated[
+    str | None,
+    typer.Option("--token-command", metavar="COMMAND", help="A command that prints a token of OAuth instead."),
 ]
 DeviceOption = Annotated[str | None, typer.Option("--device", metavar="NAME", help="What this device is called.")]
 PathOption = Annotated[
@@ -75,6 +82,7 @@ def init(
     username: UserOption = None,
     password_file: FileOption = None,
     password_command: CommandOption = None,
+    token_command: TokenOption = None,
     device: DeviceOption = None,
     path: PathOption = None,
     config: PlaceOption = None,
@@ -84,13 +92,14 @@ def init(
     A password is in a file of its own, or a command prints it. A configuration that is there already is left alone.
     Without a terminal only server, user name and password have to be said; the rest is what would be offered. The port
     is the usual one unless it is said with the server, as in imap.example.org:1993, and encryption what --tls says. Of
-    many providers an address is enough, which tells the user name as well.
+    many providers the name is enough, or an address, which tells the user name as well. Some take a token in place of a
+    password.
     """
-    if password_file is not None and password_command is not None:
-        raise typer.BadParameter("--password-file and --password-command exclude each other")
+    if sum(one is not None for one in (password_file, password_command, token_command)) > 1:
+        raise typer.BadParameter("--password-file, --password-command and --token-command exclude each other")
     asking = sys.stdin.isatty()
-    if not (asking or (host and (username or "@" in host) and (password_file or password_command))):
-        needed = "--host, --username, and --password-file or --password-command"
+    if not (asking or (host and (username or "@" in host) and (password_file or password_command or token_command))):
+        needed = "--host, --username, and --password-file, --password-command or --token-command"
         raise typer.BadParameter(f"there is no terminal to ask in, so these are needed: {needed}")
 
     from syncd.cli.commands.placing import first_place, put, schema
@@ -109,6 +118,8 @@ def init(
     if asking and kind == "pop3":
         say(f"For POP3, syncd brings all mail and {_DELETES}, in its store.")
     server = ask("--host", host, f"Server, such as {kind}.example.org, or your address", partial(server_of, kind=kind))
+    if server.has_tokens_only and (password_file or password_command):
+        raise typer.BadParameter(f"{server.login}: say --token-command", param_hint="--host")
     if server.login:
         say(f"{server.login}.")
     number = server.port if port is None else ask("--port", port, "", port_of)
@@ -116,14 +127,30 @@ def init(
         raise typer.BadParameter(f"says {number}, and the server {server.port}", param_hint="--port")
     tls = None if tls is None else ask("--tls", tls, "", one_of(_TLS))
     username = ask("--username", username, "User name there", like(values.User), default=server.username)
-    name, login = _account(ask, place.parent, server.host, name=account, file=password_file, command=password_command)
+    given = {
+        "--password-file": password_file,
+        "--password-command": password_command,
+        "--token-command": token_command,
+    }
+    name, login = _account(ask, place.parent, server, username, name=account, given=given)
     device = ask("--device", device, "Name of this device", like(values.Name), default=_name_of_machine())
 
     def complete(path: str) -> _Plan:
         """Return all that comes of it; BadParameter, ConfigError or SyncdError if that cannot be."""
         path = as_directory(path)
         answers = Answers(
-            kind, server.host, username, name, device, path, login.file, login.command, number, tls, server.provider
+            kind,
+            server.host,
+            username,
+            name,
+            device,
+            path,
+            login.file,
+            login.command,
+            number,
+            tls,
+            server.provider,
+            login.token_command,
         )
         text = first_config(answers, schema=schema(), is_system=is_system)
         _check(text, place, of_path=f"devices.{device}.path" if asking else "")
@@ -204,42 +231,60 @@ class _Questions:
 
 @dataclass(frozen=True, slots=True)
 class _Login:
-    """Hold where the password is; secret: what has yet to be put into the file."""
+    """Hold where the password, or a token, is from; secret: what has yet to be put into the file."""
 
     file: str | None = None
     command: tuple[str, ...] = ()
+    token_command: tuple[str, ...] = ()
     secret: str = field(default="", repr=False)
 
 
 def _account(
-    ask: _Questions, directory: Path, host: str, *, name: str | None, file: str | None, command: str | None
+    ask: _Questions,
+    directory: Path,
+    server: Server,
+    username: str,
+    *,
+    name: str | None,
+    given: Mapping[str, str | None],
 ) -> tuple[str, _Login]:
-    """Return what the account is called, and where its password is: as a rule in a file that is called like it."""
+    """Return what the account is called, and where its password is: as a rule in a file that is called like it.
+
+    given: the options that may say it, and what one of them says.
+    """
     from syncd.config import values
 
-    given = name
+    called = name
     while True:
-        name = ask("--account", given, "Name of the account, as you like", like(values.Name), default="mail")
+        name = ask("--account", called, "Name of the account, as you like", like(values.Name), default="mail")
         usual = directory / f"{name}.password"
-        if (login := _login(ask, usual, host=host, file=file, command=command)) is not None:
+        if (login := _login(ask, usual, server, username, given=given)) is not None:
             return name, login
-        if given is not None:
+        if called is not None:
             raise SyncdError(f"{usual} stays as it is: give the account another name, or say --password-file")
         say(f"{usual} stays as it is: give the account another name.")
 
 
-def _login(ask: _Questions, usual: Path, *, host: str, file: str | None, command: str | None) -> _Login | None:
+def _login(
+    ask: _Questions, usual: Path, server: Server, username: str, *, given: Mapping[str, str | None]
+) -> _Login | None:
     """Return where the password is, None where the usual file has another one."""
-    if file is not None:
-        return _Login(ask("--password-file", file, "", as_file))
-    if command is not None:
-        return _Login(command=ask("--password-command", command, "", command_of))
+    if server.has_tokens_only:
+        question = f"Command that prints a token, such as: oama access {username}"
+        return _Login(token_command=ask("--token-command", given.get("--token-command"), question, command_of))
+    match given:
+        case {"--token-command": str(command)}:
+            return _Login(token_command=ask("--token-command", command, "", command_of))
+        case {"--password-file": str(file)}:
+            return _Login(ask("--password-file", file, "", as_file))
+        case {"--password-command": str(command)}:
+            return _Login(command=ask("--password-command", command, "", command_of))
     question = "Command that prints the password, such as: pass show mail (Enter: it is kept in a file)"
     if words := ask("--password-command", None, question, words_of, default=""):
         return _Login(command=words)
     if os.path.lexists(usual):
         # NOTE: what is there may be the password of another account, which is nothing for this server.
-        is_meant = typer.confirm(f"{usual} is there already. Is the password in it for {host}?")
+        is_meant = typer.confirm(f"{usual} is there already. Is the password in it for {server.host}?")
         return _Login(in_utf8(str(usual))) if is_meant else None
     return _Login(in_utf8(str(usual)), secret=_secret(f"Password, for {usual} (not shown)"))
 

@@ -162,6 +162,8 @@ class Trouble(StrEnum):
     CA_FILE = "ca_file"
     PIN = "pin"
     OWN_CERTIFICATE = "own_certificate"
+    OWN_CERTIFICATE_FILE = "own_certificate_file"
+    PROOF = "proof"
     TRUST = "trust"
     PASSWORD = "password"  # noqa: S105 - it could not be had
     LOGIN = "login"
@@ -174,7 +176,7 @@ class ServerFacts(Value):
 
     valid_until: of its certificate, in seconds since 1970; fingerprint: its SHA-256; is_pinned: that alone decided.
     protocol: of the encryption, None for none. capabilities: once logged in, None where that was not asked for.
-    login_key: the key that says how to log in.
+    login_key: the key that says how to log in. provider: the name of one that is known.
     """
 
     account: str
@@ -191,6 +193,7 @@ class ServerFacts(Value):
     capabilities: frozenset[str] | None = None
     is_loopback: bool = False
     login_key: str = "password"
+    provider: str | None = None
 
 
 class StoreFacts(Value):

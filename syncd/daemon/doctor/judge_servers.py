@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from syncd.daemon.doctor.facts import ServerFacts, Trouble
 from syncd.daemon.doctor.findings import Finding, error, note, ok, warning
+from syncd.daemon.status.remedies import taken_by, wants_token
 from syncd.values import asdict
 
 _DAY_S = 86400.0
@@ -18,7 +19,9 @@ _REMEDIES = {
     Trouble.NOT_YET: "set the clock of this machine right (timedatectl), else tell whoever runs {host}",
     Trouble.OTHER_NAME: "name the server in accounts.{account} as its certificate does: host is {host} now",
     Trouble.UNKNOWN_AUTHORITY: (
-        "install ca-certificates; for an authority of your own: ca_file of accounts.{account}, a PEM file with it"
+        "install ca-certificates; for an authority of your own: ca_file of accounts.{account}, a PEM file with it; for"
+        " a certificate that no authority signed: pin_sha256, which whoever runs {host} reads off there"
+        " (openssl x509 -noout -fingerprint -sha256 -in FILE)"
     ),
     Trouble.CA_FILE: "see that ca_file of accounts.{account} is a PEM file, and that the daemon's user can read it",
     Trouble.PIN: (
@@ -26,14 +29,14 @@ _REMEDIES = {
         " set pin_sha256 of accounts.{account} to it"
     ),
     Trouble.OWN_CERTIFICATE: "see that client_cert of accounts.{account} is the certificate that {host} knows",
+    Trouble.OWN_CERTIFICATE_FILE: "see whether the daemon's user gets it: client_cert of accounts.{account}",
+    Trouble.PROOF: "it may not be your server: check host of accounts.{account}, and ask whoever runs {host}",
     Trouble.TRUST: "see what the server shows: openssl s_client -connect {host}:{port}",
     Trouble.PASSWORD: "see whether the daemon's user gets it: {login_key} of accounts.{account}",
-    Trouble.LOGIN: (
-        "correct username or {login_key} of accounts.{account}; with two factors most providers want an app password"
-    ),
     Trouble.OTHER: "syncd tries again by itself; with SYNCD_WIRE_TRACE={account} it logs what is said",
 }
 _OF_TOKENS = "correct username or token_command of accounts.{account}: the token should be one for mail of this user"
+_OF_PASSWORDS = "correct username or {login_key} of accounts.{account}"
 _WORTH = ("QRESYNC", "CONDSTORE", "LIST-STATUS", "IDLE", "MOVE", "UIDPLUS")
 """What makes syncd faster and is used, by the names that servers announce."""
 
@@ -44,8 +47,9 @@ def judge_server(server: ServerFacts, now: float) -> Iterator[Finding]:
     if server.trouble is Trouble.BUSY:
         yield note("login", where, "another session has the maildrop, which may be that of the daemon")
     elif server.trouble is not None:
-        is_of_token = server.trouble is Trouble.LOGIN and server.login_key == "token_command"
-        remedy = (_OF_TOKENS if is_of_token else _REMEDIES[server.trouble]).format(**asdict(server))
+        remedy = (_of_login(server) if server.trouble is Trouble.LOGIN else _REMEDIES[server.trouble]).format(
+            **asdict(server)
+        )
         yield error(_check_of(server.trouble), where, server.error, remedy)
     if server.protocol is not None:
         yield from _certificate(server, where, now)
@@ -58,7 +62,19 @@ def judge_server(server: ServerFacts, now: float) -> Iterator[Finding]:
 def _check_of(trouble: Trouble) -> str:
     if trouble in (Trouble.NAME, Trouble.ROUTE, Trouble.SLOW, Trouble.OTHER):
         return "server"
-    return "login" if trouble in (Trouble.PASSWORD, Trouble.LOGIN) else "certificate"
+    is_of_login = trouble in (Trouble.PASSWORD, Trouble.LOGIN, Trouble.OWN_CERTIFICATE_FILE, Trouble.PROOF)
+    return "login" if is_of_login else "certificate"
+
+
+def _of_login(server: ServerFacts) -> str:
+    if server.login_key == "token_command":
+        return _OF_TOKENS
+    taken = taken_by(server.provider)
+    if wants_token(server.provider, server.login_key):
+        return f"{taken}: set token_command of accounts.{{account}} in place of {{login_key}}"
+    if taken is None:
+        return f"{_OF_PASSWORDS}; with two factors most providers want an app password"
+    return f"{_OF_PASSWORDS}; {taken}" if taken else _OF_PASSWORDS
 
 
 def _certificate(server: ServerFacts, where: str, now: float) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from syncd.config.accounts import ImapConfig, Pop3Config
 from syncd.config.model import Config
 from syncd.daemon.doctor.facts import ServerFacts, Trouble
 from syncd.daemon.serving.passwords import Password
+from syncd.daemon.status.remedies import NO_PROOF, NOT_OFFERED, OF_OWN_CERTIFICATE
 from syncd.errors import (
     LoginRefusedError,
     OwnCertificateError,
@@ -90,6 +91,7 @@ class _Visit:
             account.tls.value,
             is_loopback=is_loopback(account.host),
             login_key=account.login_key,
+            provider=account.provider,
         )
 
     async def make(self, *, logs_in: bool) -> None:
@@ -169,9 +171,15 @@ def trouble_of(error: BaseException) -> Trouble:
             return Trouble.OWN_CERTIFICATE
         case TrustError() if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLCertVerificationError):
             return Trouble.CA_FILE
+        case TrustError() if str(error).startswith(NO_PROOF):
+            return Trouble.PROOF
+        case TrustError() if str(error).startswith(NOT_OFFERED):
+            return Trouble.TLS
         case TrustError():
             code = cause.verify_code if isinstance(cause, ssl.SSLCertVerificationError) else None
             return _OF_CERTIFICATES.get(code, Trouble.TRUST) if code is not None else Trouble.TRUST
+        case SecretError() if str(error).startswith(OF_OWN_CERTIFICATE):
+            return Trouble.OWN_CERTIFICATE_FILE
         case SecretError():
             return Trouble.PASSWORD
         case LoginRefusedError():

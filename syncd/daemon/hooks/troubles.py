@@ -123,7 +123,7 @@ def auth_errors(config: Config, activities: Activities) -> Standing:
         f"password of {name}": Trouble(
             account=name,
             error=one.error,
-            what_to_do=account_remedy(one.cause, name, config.accounts[name]) or _unnamed(one),
+            what_to_do=account_remedy(one.cause, name, config.accounts[name], error=one.error) or _unnamed(one),
             reach=Reach.ACCOUNT,
             waiting_helps=not one.is_lasting,
             since_at=one.failing_since,

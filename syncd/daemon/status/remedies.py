@@ -3,6 +3,7 @@
 import re
 
 from syncd.config.accounts import ImapConfig, Pop3Config
+from syncd.config.providers import PROVIDERS
 from syncd.errors import Cause
 from syncd.store.trees.devices import AWAY, FOREIGN
 
@@ -21,8 +22,14 @@ From the beginning on, for a server's words stand further back, and are never a 
 """
 
 
-_OF_OWN_CERTIFICATE = "the file of client_cert"
+OF_OWN_CERTIFICATE = "the file of client_cert"
 """How `tls` begins to say that our own certificate is of no use."""
+NOT_PINNED = "the server's certificate is not the pinned one"
+"""How `tls` begins to say that another certificate came."""
+NOT_OFFERED = "the server does not offer encryption"
+"""How IMAP and POP3 begin to say that there can be no STARTTLS."""
+NO_PROOF = "the server did not prove itself"
+"""How IMAP and POP3 begin to say that a server did not show that it knows the password."""
 
 
 def account_remedy(
@@ -49,15 +56,23 @@ def account_remedy(
     match cause:
         case Cause.LOGIN_REFUSED if config.has_only_certificate:
             return f"check username and client_cert of {table}, or set a password beside it; {again}"
+        case Cause.LOGIN_REFUSED if wants_token(config.provider, config.login_key):
+            login = taken_by(config.provider)
+            return f"{login}: set token_command of {table} in place of {config.login_key}; {again}"
         case Cause.LOGIN_REFUSED:
-            return f"check username and {config.login_key} of {table}; {_wanted(config)}; {again}"
+            said = (f"check username and {config.login_key} of {table}", _wanted(config), again)
+            return "; ".join(one for one in said if one)
         case Cause.NO_PASSWORD:
-            named = "client_cert" if error is not None and _OF_OWN_CERTIFICATE in error else config.login_key
+            named = "client_cert" if error is not None and OF_OWN_CERTIFICATE in error else config.login_key
             return f"see that {named} of {table} works for the user that runs syncd; {again}"
         case Cause.UNTRUSTED if error is not None and "client_cert" in error:
             return f"see that client_cert of {table} is the one that the server knows; {again}"
-        case Cause.UNTRUSTED if config.pin_sha256 is not None:
+        case Cause.UNTRUSTED if error is not None and error.startswith(NO_PROOF):
+            return f"it may not be your server: check host of {table}, and ask whoever runs it; {again}"
+        case Cause.UNTRUSTED if error is not None and error.startswith(NOT_PINNED):
             return f"compare with what whoever runs the server says, then set pin_sha256 of {table}; {again}"
+        case Cause.UNTRUSTED if config.pin_sha256 is not None or (error is not None and error.startswith(NOT_OFFERED)):
+            return f"check host, port and tls of {table}; {again}"
         case Cause.UNTRUSTED:
             own = "for a certificate of its own set ca_file or pin_sha256"
             return f"check host, port and tls of {table}; {own}; {again}"
@@ -123,4 +138,17 @@ def _of_identity(error: str | None, name: str) -> str | None:
 def _wanted(config: ImapConfig | Pop3Config) -> str:
     if config.token_command is not None:
         return "its token should be one for mail of this user"
-    return "many providers want an app password"
+    known = taken_by(config.provider)
+    return "many providers want an app password" if known is None else known
+
+
+def taken_by(provider: str | None) -> str | None:
+    """Return what a provider takes to log in, nothing where that is the usual, None for one that is not known."""
+    known = PROVIDERS.get(provider or "")
+    return None if known is None else known.login
+
+
+def wants_token(provider: str | None, login_key: str) -> bool:
+    """Tell whether a login by this key is of no use, for the provider takes only tokens."""
+    known = PROVIDERS.get(provider or "")
+    return known is not None and known.has_tokens_only and login_key != "token_command"

@@ -37,6 +37,19 @@ def test_provider_stands_in_place_of_its_server(tmp_path: Path) -> None:
     assert tomllib.loads(text.replace("# host", "host"))["accounts"]["work"]["host"] == "posteo.de"
 
 
+def test_command_that_prints_a_token_is_written_as_such(tmp_path: Path) -> None:
+    """It is no password, and the file says so."""
+    command = ("oama", "access", "ana@outlook.com")
+    answers = replace(ANA, provider="outlook", password_file=None, token_command=command)
+    text = text_of(answers)
+
+    assert problems(tmp_path, text) == []
+    account = tomllib.loads(text)["accounts"]["work"]
+    assert account.keys() == {"type", "provider", "username", "token_command"}
+    assert account["token_command"] == list(command)
+    assert "# The first line that it prints is a token of OAuth:\n" in text
+
+
 def test_answers_are_what_the_file_says_whatever_is_in_them() -> None:
     """Quotes, backslashes and letters of any script are no syntax."""
     odd = 'a"b\\c\x7f\u00e9\U0001f600 = #'

@@ -55,13 +55,21 @@ def test_provider_from_a_variable_fills_in_as_well(tmp_path: Path) -> None:
     [
         ('provider = "fastmial"', '5: accounts.work.provider: unknown provider (did you mean "fastmail"?)'),
         ('provider = "Gmail"', '5: accounts.work.provider: unknown provider (did you mean "gmail"?)'),
+        ('provider = "hotmail"', '5: accounts.work.provider: unknown provider (did you mean "outlook"?)'),
+        ('provider = "Ymail"', '5: accounts.work.provider: unknown provider (did you mean "yahoo"?)'),
+        ('provider = "gmx.de"', '5: accounts.work.provider: unknown provider (did you mean "gmx"?)'),
+        ('provider = "proton"', f"5: accounts.work.provider: unknown provider: known are {', '.join(PROVIDERS)}"),
+        ('provider = "mail.ru"', f"5: accounts.work.provider: unknown provider: known are {', '.join(PROVIDERS)}"),
         ('provider = "xyzzy"', f"5: accounts.work.provider: unknown provider: known are {', '.join(PROVIDERS)}"),
         ("provider = 7", "5: accounts.work.provider: should be a valid string"),
         ("", "1: accounts.work.host: missing"),
     ],
 )
 def test_provider_that_is_none_is_one_problem_with_its_line(tmp_path: Path, line: str, report: str) -> None:
-    """The nearest name is offered; that no host is there either is no second problem. Without a provider it is one."""
+    """The nearest name, or whose domain it is, is offered; that no host is there either is no second problem.
+
+    Without a provider it is one.
+    """
     assert problems(tmp_path, account("imap", line)) == [f"syncd.toml:{report}"]
 
 

@@ -467,6 +467,45 @@ def test_each_trouble_with_a_server_has_its_remedy(trouble: Trouble) -> None:
 
 
 @pytest.mark.parametrize(
+    ("server", "remedy"),
+    [
+        (
+            replace(SERVER, trouble=Trouble.OWN_CERTIFICATE_FILE, login_key="password_file"),
+            "see whether the daemon's user gets it: client_cert of accounts.work",
+        ),
+        (
+            replace(SERVER, trouble=Trouble.PROOF),
+            "it may not be your server: check host of accounts.work, and ask whoever runs imap.example.org",
+        ),
+        (
+            replace(SERVER, trouble=Trouble.UNKNOWN_AUTHORITY),
+            "install ca-certificates; for an authority of your own: ca_file of accounts.work, a PEM file with it; for a"
+            " certificate that no authority signed: pin_sha256, which whoever runs imap.example.org reads off there"
+            " (openssl x509 -noout -fingerprint -sha256 -in FILE)",
+        ),
+        (
+            replace(SERVER, trouble=Trouble.LOGIN, provider="outlook", login_key="password_file"),
+            "Outlook takes no passwords any more, only tokens of OAuth: set token_command of accounts.work in place of"
+            " password_file",
+        ),
+        (
+            replace(SERVER, trouble=Trouble.LOGIN, provider="outlook", login_key="token_command"),
+            "correct username or token_command of accounts.work: the token should be one for mail of this user",
+        ),
+        (
+            replace(SERVER, trouble=Trouble.LOGIN, provider="fastmail"),
+            "correct username or password of accounts.work; Fastmail takes an app password, and not the password of the"
+            " account",
+        ),
+        (replace(SERVER, trouble=Trouble.LOGIN, provider="posteo"), "correct username or password of accounts.work"),
+    ],
+)
+def test_remedy_is_about_what_the_trouble_is_about(server: ServerFacts, remedy: str) -> None:
+    """The key that it names is the one to look at, and a provider that is known is told of as it is."""
+    assert worst(judge_server(server, NOW))[2] == remedy
+
+
+@pytest.mark.parametrize(
     ("store", "expected"),
     [
         (StoreFacts("/s/db", "current", "0012", "0012"), ("OK", "schema")),

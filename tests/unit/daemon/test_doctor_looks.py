@@ -236,6 +236,8 @@ def verification(code: int) -> ssl.SSLCertVerificationError:
         (caused(TrustError("no"), ssl.SSLError()), Trouble.CA_FILE),
         (caused(TrustError("no"), verification(99)), Trouble.TRUST),
         (TrustError("no"), Trouble.TRUST),
+        (TrustError("the server did not prove itself at login"), Trouble.PROOF),
+        (TrustError("the server does not offer encryption on this port"), Trouble.TLS),
         (PinError("no"), Trouble.PIN),
         (caused(OwnCertificateError("no"), ssl.SSLError()), Trouble.OWN_CERTIFICATE),
         (caused(UnreachableError("no"), socket.gaierror(-2, "no")), Trouble.NAME),
@@ -243,6 +245,7 @@ def verification(code: int) -> ssl.SSLCertVerificationError:
         (caused(UnreachableError("no"), ConnectionRefusedError()), Trouble.ROUTE),
         (TooSlowError("no"), Trouble.SLOW),
         (SecretError("no"), Trouble.PASSWORD),
+        (SecretError("the file of client_cert cannot be used: no such file"), Trouble.OWN_CERTIFICATE_FILE),
         (LoginRefusedError("no"), Trouble.LOGIN),
         (RefusedError("no", code="IN-USE"), Trouble.BUSY),
         (RefusedError("no", code="UNAVAILABLE"), Trouble.OTHER),
@@ -250,5 +253,5 @@ def verification(code: int) -> ssl.SSLCertVerificationError:
     ],
 )
 def test_error_of_a_connection_says_what_kind_of_trouble_it_is(error: Exception, expected: Trouble) -> None:
-    """By what caused it, not by words."""
+    """By what caused it, and by words of our own where that is the same."""
     assert trouble_of(error) is expected

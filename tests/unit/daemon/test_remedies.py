@@ -13,13 +13,23 @@ PIN = f'pin_sha256 = "{"00" * 32}"\n'
 CERTIFICATE = 'client_cert = "ana.pem"\n'
 UNUSABLE = "the file of client_cert cannot be used: permission denied"
 UNWANTED = "the server wants a certificate of ours that it accepts (client_cert)"
+NOT_PINNED = f"the server's certificate is not the pinned one: expected {'00' * 32}, came {'11' * 32}; waiting does not"
+NOT_ENCRYPTED = "the server does not offer encryption on this port; waiting does not help"
+NO_PROOF = "the server did not prove itself at login; waiting does not help"
+NO_PROOF_REMEDY = (
+    "it may not be your server: check host of [accounts.work], and ask whoever runs it; then: syncd sync work"
+)
 
 
 @pytest.mark.parametrize(
     ("table", "cause", "error", "remedy"),
     [
         (IMAP, Cause.UNTRUSTED, "not trusted", "check host, port and tls of [accounts.work]; for a certificate of its"),
-        (IMAP + PIN, Cause.UNTRUSTED, "not the pinned one", "compare with what whoever runs the server says, then set"),
+        (IMAP + PIN, Cause.UNTRUSTED, NOT_PINNED, "compare with what whoever runs the server says, then set"),
+        (IMAP + PIN, Cause.UNTRUSTED, NOT_ENCRYPTED, "check host, port and tls of [accounts.work]; then: syncd sync"),
+        (IMAP, Cause.UNTRUSTED, NOT_ENCRYPTED, "check host, port and tls of [accounts.work]; then: syncd sync"),
+        (IMAP + PIN, Cause.UNTRUSTED, NO_PROOF, NO_PROOF_REMEDY),
+        (IMAP, Cause.UNTRUSTED, NO_PROOF, NO_PROOF_REMEDY),
         (IMAP + CERTIFICATE, Cause.UNTRUSTED, UNWANTED, "see that client_cert of [accounts.work] is the one that the"),
         (IMAP + PIN + CERTIFICATE, Cause.UNTRUSTED, UNWANTED, "see that client_cert of [accounts.work] is the one"),
         (IMAP + CERTIFICATE, Cause.NO_PASSWORD, UNUSABLE, "see that client_cert of [accounts.work] works for the user"),
@@ -39,3 +49,34 @@ def test_remedy_names_the_key_that_it_is_about(
 
     assert told is not None
     assert told.startswith(remedy)
+
+
+@pytest.mark.parametrize(
+    ("provider", "login", "remedy"),
+    [
+        (
+            "outlook",
+            'password = "x"',
+            "Outlook takes no passwords any more, only tokens of OAuth: set token_command of [accounts.work] in place"
+            " of password",
+        ),
+        (
+            "outlook",
+            'token_command = ["pizauth", "show", "work"]',
+            "check username and token_command of [accounts.work]; its token should be one for mail of this user",
+        ),
+        (
+            "fastmail",
+            'password = "x"',
+            "check username and password of [accounts.work]; Fastmail takes an app password, and not the password of"
+            " the account",
+        ),
+        ("posteo", 'password = "x"', "check username and password of [accounts.work]"),
+    ],
+)
+def test_refused_login_is_told_what_its_provider_takes(tmp_path: Path, provider: str, login: str, remedy: str) -> None:
+    """Where that is known nothing is said of what many others want."""
+    text = f'[accounts.work]\ntype = "imap"\nprovider = "{provider}"\nusername = "ana"\n{login}\n{LAPTOP}'
+    account = reading(tmp_path, text).config.accounts["work"]
+
+    assert account_remedy(Cause.LOGIN_REFUSED, "work", account) == f"{remedy}; then: syncd sync work"

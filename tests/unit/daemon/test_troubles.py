@@ -157,7 +157,17 @@ def test_trouble_of_an_account_is_told_to_one_hook(error: Exception, auth: list[
     assert list(other_errors(CONFIG, activities, StoredErrors()).troubles) == other
 
 
-@pytest.mark.parametrize("error", [REFUSED, UnreachableError("x"), FileError("x"), ValueError("x"), SyncdError("x")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        REFUSED,
+        SecretError("the file of client_cert cannot be used: no such file"),
+        UnreachableError("x"),
+        FileError("x"),
+        ValueError("x"),
+        SyncdError("x"),
+    ],
+)
 def test_remedy_is_that_of_status(error: Exception) -> None:
     """Who is told and who looks is to do the same; where nobody knows what, it is said whether waiting helps."""
     account = failed(error)
@@ -168,7 +178,7 @@ def test_remedy_is_that_of_status(error: Exception) -> None:
 
     (trouble,) = told.values()
 
-    remedy = account_remedy(cause_of(error), "work", CONFIG.accounts["work"])
+    remedy = account_remedy(cause_of(error), "work", CONFIG.accounts["work"], error=str(error))
     assert trouble.what_to_do == (remedy or "nothing: it is tried again by itself")
 
 
