@@ -2,6 +2,7 @@
 
 import random
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from sqlalchemy import select
 
 from syncd.config.accounts import Pop3Config
 from syncd.errors import SyncdError
+from syncd.pop3.ingest import IngestLimits
 from syncd.store.people.report import store_report
 from syncd.store.tables import own_tables, schema
 from syncd.store.trees import history
@@ -318,6 +320,33 @@ async def test_lost_store_is_made_again_of_devices_and_maildrop(tmp_path: Path, 
             assert_everywhere(house, "Sent", "b")
             assert on(house, "nas").flags()["c"] == {"\\Seen"}
             assert all(set(files[device]) <= set(names(on(house, device))) for device in DEVICES)
+            assert (user.left_on_pop3(), await kept(house)) == (4, 4)
+
+
+@pytest.mark.parametrize("batch", [1, 500])
+async def test_equal_messages_are_as_many_after_a_lost_store(
+    batch: int, tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Devices have as many as the maildrop, filed or not, which gives them in one commit or in several."""
+    monkeypatch.setattr("syncd.sync.pop3.account.IngestLimits", partial(IngestLimits, batch_messages=batch))
+    user.receive("a", "a", "b", "b")
+    async with Tap(user.server.pop3_port) as tap:
+        async with house_of(tmp_path, user, "forever", port=tap.port) as house:
+            await house.settle()
+            for _ in range(2):
+                move(house, "phone", "b", "Sent")
+            await house.settle()
+            assert_everywhere(house, "Sent", "b", "b")
+        shutil.rmtree(tmp_path / "store")
+        async with house_of(tmp_path, user, "forever", port=tap.port) as house:
+            tap.drops = lambda line: line.startswith(b"USER")
+            await adopt(house, *DEVICES)
+            await house.until_read(lambda found: len(found) == 2, select(schema.server_message.c.id))
+            tap.drops = lambda line: False
+            await house.settle()
+
+            assert_everywhere(house, "INBOX", "a", "a")
+            assert_everywhere(house, "Sent", "b", "b")
             assert (user.left_on_pop3(), await kept(house)) == (4, 4)
 
 
