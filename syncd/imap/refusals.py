@@ -56,7 +56,7 @@ def login_refusal(end: Tagged, secret: Secret, *, complaint: str = "") -> Refuse
 
     complaint: what the server said of it besides. Another token may do where this one did not.
     """
-    end = replace(end, text=replace(end.text, text=_without(secret, end.text.text)))
+    end = replace(end, text=replace(end.text, text=without(secret, end.text.text)))
     if end.text.code in OF_THE_MOMENT:
         return refusal("login", end)
     because = f" ({complaint})" if complaint else ""
@@ -65,7 +65,7 @@ def login_refusal(end: Tagged, secret: Secret, *, complaint: str = "") -> Refuse
     )
 
 
-def _without(secret: Secret, words: bytes) -> bytes:
+def without(secret: Secret, words: bytes) -> bytes:
     """Return what a server says of a login without what we said there: some repeat the command that they refuse."""
     if secret is None:
         return words

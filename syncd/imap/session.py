@@ -27,7 +27,7 @@ from syncd.imap.endpoint import Endpoint, check_plaintext, tls_context
 from syncd.imap.events import EventLog
 from syncd.imap.limits import Limits
 from syncd.imap.parse import words
-from syncd.imap.refusals import OF_THE_MOMENT, NotUnderstoodError, login_refusal, refusal, said
+from syncd.imap.refusals import OF_THE_MOMENT, NotUnderstoodError, login_refusal, refusal, said, without
 from syncd.imap.tokenizer import LiteralSink
 from syncd.imap.types import Capability, Enabled, Status, Tagged, Untagged
 from syncd.imap.wire import WireProtocol
@@ -180,13 +180,17 @@ class Session:
             is_private=self.encryption is not None or is_loopback(self._server[0]),
             server=self._server,
         )
-        if mechanism is not None:
-            end = await self._authenticate(mechanism)
-        elif "LOGINDISABLED" in self.capabilities or not isinstance(secret, str):
-            raise LoginRefusedError("the server offers no way to log in that syncd knows", code="LOGINDISABLED")
-        else:
-            arguments = command_line(string(username.encode()), string(secret.encode()))
-            end = await self.wire.run("LOGIN", arguments)
+        try:
+            if mechanism is not None:
+                end = await self._authenticate(mechanism)
+            elif "LOGINDISABLED" in self.capabilities or not isinstance(secret, str):
+                raise LoginRefusedError("the server offers no way to log in that syncd knows", code="LOGINDISABLED")
+            else:
+                arguments = command_line(string(username.encode()), string(secret.encode()))
+                end = await self.wire.run("LOGIN", arguments)
+        except ConnectionLostError as error:
+            error.args = (without(secret, str(error).encode()).decode(),)  # it may end with the words of a BYE
+            raise
         if end.kind != "OK":
             raise login_refusal(end, secret, complaint="" if mechanism is None else mechanism.complaint)
         self.is_authenticated = True

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from syncd.errors import LoginRefusedError, ProtocolError, RefusedError, Temper, TrustError
+from syncd.errors import ConnectionLostError, LoginRefusedError, ProtocolError, RefusedError, Temper, TrustError
 from syncd.imap.connection import ImapConnection
 from syncd.sasl.mechanisms import Secret
 from syncd.sasl.tokens import Token
@@ -153,6 +153,19 @@ async def test_what_a_server_repeats_of_a_login_is_in_no_error(secret: Secret, s
 
     assert said not in str(error)
     assert "Sorry, not so: ... is wrong" in str(error)
+
+
+@pytest.mark.parametrize(("secret", "said"), [(Token(TOKEN), TOKEN), ("secret", "secret")])
+async def test_what_a_server_repeats_when_it_hangs_up_is_in_no_error(secret: Secret, said: str) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.command()
+        await peer.send(f"* BYE no, {said} is wrong\r\n".encode())
+
+    with pytest.raises(ConnectionLostError) as caught:
+        await log_in(b"SASL-IR AUTH=PLAIN AUTH=XOAUTH2", script, secret)
+
+    assert said not in str(caught.value)
+    assert "no, ... is wrong" in str(caught.value)
 
 
 async def test_token_that_is_too_long_for_a_line_is_sent_when_it_is_asked_for() -> None:
