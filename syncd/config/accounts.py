@@ -183,6 +183,14 @@ class ImapConfig(_Account):
         "Default: `trash` where the server has one.",
     )
     poll_interval_s: PositiveSeconds = Field(default=300.0, alias="poll_interval", description=_POLL_INTERVAL)
+    max_connections: int = Field(
+        default=2,
+        ge=1,
+        description="How many connections syncd may have at a time. With a second one the server tells of all "
+        "mailboxes at once, if it has NOTIFY; with `1` it tells of INBOX, and the others are polled. "
+        "There are never more than two.",
+        examples=[1],
+    )
 
 
 class Pop3Config(_Account):

@@ -36,7 +36,7 @@ async def _sync_once(
     progress_step_s: float,
 ) -> SyncReport:
     # NOTE: a watch would hear of little but our own deliveries; what devices change meanwhile the next sync sees.
-    async with open_app(config, watches_devices=False) as app:
+    async with open_app(config, watches=False) as app:
         whole = asyncio.create_task(Syncs(app).sync(of_accounts))
         await asyncio.sleep(0)  # what is asked before a task starts is asked of its first run
         app.start(of_accounts)

@@ -3,9 +3,8 @@
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
-from contextlib import suppress
 
-from syncd.errors import ConnectionLostError, Reach, RefusedError, SyncdError
+from syncd.errors import Reach, RefusedError
 from syncd.imap import appends, bodies, idling, mailbox_commands, message_commands, rows
 from syncd.imap.appends import AppendOutcome, NewMessage
 from syncd.imap.arguments import string
@@ -28,7 +27,6 @@ from syncd.imap.types import (
     StoreResult,
 )
 from syncd.imap.wire_command import OutOfOrderError
-from syncd.log import log
 from syncd.mail.flags import NONE, Flags
 from syncd.mail.mailbox import SpecialUse
 from syncd.mail.uidset import UidSet
@@ -145,20 +143,11 @@ class ImapConnection:
 
     async def logout(self) -> None:
         """Say good-bye, without waiting long for the answer, and close."""
-        if self.is_usable:
-            with suppress(SyncdError):
-                await self._session.attempt("LOGOUT", deadline_s=self._session.limits.logout_s)
-        await self.aclose()
+        await self._session.logout()
 
     async def aclose(self) -> None:
         """Close at once; whoever waits for a command gets ConnectionLostError."""
-        wire = self._session.wire
-        wire.fail_all(ConnectionLostError("the connection was closed"))
-        try:
-            async with asyncio.timeout(self._session.limits.logout_s):
-                await wire.closed.wait()
-        except TimeoutError:
-            log.warning("socket_not_closed")
+        await self._session.aclose()
 
     # Mailboxes.
 

@@ -1,5 +1,6 @@
 """Floor 3: where a server is and how its connection is protected."""
 
+import socket
 import ssl
 from pathlib import Path
 from typing import Literal
@@ -38,3 +39,11 @@ def check_plaintext(endpoint: Endpoint) -> None:
 def tls_context(endpoint: Endpoint) -> ssl.SSLContext:
     """Return the TLS settings, from files, so it belongs on a thread; TrustError or SecretError for unusable ones."""
     return client_context(endpoint.ca_file, client_cert=endpoint.client_cert, verifies=endpoint.pin_sha256 is None)
+
+
+def keep_alive(connected: socket.socket) -> None:
+    """Notice within about two minutes a peer that is gone without a word; in IDLE nobody speaks for longer."""
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
+        if hasattr(socket, option):
+            connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

@@ -7,7 +7,8 @@ from syncd.imap.connection import ImapConnection
 RENEWAL_S = 9 * 60.0
 """An IDLE is ended and begun again this often: servers drop it after 30 minutes, and NAT forgets much sooner."""
 
-_PAUSE_S = 15.0
+PAUSE_S = 15.0
+"""Where a server ends IDLE by itself, so long is waited before the next one."""
 
 
 async def wait_for_news(
@@ -28,7 +29,7 @@ async def wait_for_news(
                 break
             if not wake.is_set() and loop.time() < planned_end:
                 # NOTE: the server ended IDLE by itself; do not let it turn this into a race.
-                await _is_woken(wake, min(_PAUSE_S, planned_end - loop.time()))
+                await _is_woken(wake, min(PAUSE_S, planned_end - loop.time()))
     elif not await _is_woken(wake, timeout_s):
         await connection.noop()
     return connection.has_events

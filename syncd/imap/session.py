@@ -3,11 +3,10 @@
 import asyncio
 import base64
 import binascii
-import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from syncd.errors import (
@@ -23,7 +22,7 @@ from syncd.hosts import is_loopback
 from syncd.imap.arguments import Argument, command_line, string
 from syncd.imap.collectors import Listing
 from syncd.imap.encryption import EncryptedTransport
-from syncd.imap.endpoint import Endpoint, check_plaintext, tls_context
+from syncd.imap.endpoint import Endpoint, check_plaintext, keep_alive, tls_context
 from syncd.imap.events import EventLog
 from syncd.imap.limits import Limits
 from syncd.imap.parse import words
@@ -116,7 +115,7 @@ class Session:
                     await encrypted.proven()
         except (OSError, TimeoutError, UnicodeError) as error:
             raise opening_error(error) from error
-        _keep_alive(self.wire.transport.get_extra_info("socket"))
+        keep_alive(self.wire.transport.get_extra_info("socket"))
         if context is not None:
             self._check_pin(endpoint)
 
@@ -346,6 +345,24 @@ class Session:
         finally:
             self._sink_factory = None
 
+    # Ending.
+
+    async def logout(self) -> None:
+        """Say good-bye, without waiting long for the answer, and close."""
+        if self.wire.failure is None:
+            with suppress(SyncdError):
+                await self.attempt("LOGOUT", deadline_s=self.limits.logout_s)
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close at once; whoever waits for a command gets ConnectionLostError."""
+        self.wire.fail_all(ConnectionLostError("the connection was closed"))
+        try:
+            async with asyncio.timeout(self.limits.logout_s):
+                await self.wire.closed.wait()
+        except TimeoutError:
+            log.warning("socket_not_closed")
+
     def _know(self, capabilities: frozenset[str]) -> None:
         # NOTE: a server may say so at any time, unasked, and from then on it is so (RFC 9051 §7.2.2).
         self.capabilities = capabilities
@@ -378,11 +395,3 @@ class Session:
     def on_failure(self, error: SyncdError) -> None:
         if self._farewell and isinstance(error, ConnectionLostError):
             error.args = (f"{error}: {self._farewell}",)
-
-
-def _keep_alive(connected: socket.socket) -> None:
-    # NOTE: in IDLE nobody speaks for minutes; this notices a peer that is gone without a word in about two.
-    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
-        if hasattr(socket, option):
-            connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

@@ -54,6 +54,8 @@ class Activity(Record):
     """None: not connected; it stays after a session of POP3."""
     watched: str | None = None
     """The mailbox of which the server tells news by itself."""
+    hears_all: bool = False
+    """Whether it tells of all others as well, over a connection of their own."""
     demoted: dict[int, str] = field(default_factory=dict)
     """By mailbox id, the rung to which a server that contradicted itself fell there."""
     polls_at: float | None = None
@@ -121,6 +123,7 @@ class Activity(Record):
             rests_s=None,
             link=None,
             watched=None,
+            hears_all=False,
             polls_at=None,
             demoted={},
             pace=Pace(),

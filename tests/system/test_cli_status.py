@@ -33,7 +33,7 @@ def test_status_is_the_same_with_the_daemon_up_and_down(
 
     with daemon:
         daemon.sync()
-        wait_until(lambda: daemon.account("work")["news"]["pushed"] == "INBOX", 30, "the account is at rest")
+        wait_until(lambda: daemon.account("work")["news"]["all_pushed"], 30, "the account hears of all mailboxes")
         up, text_up = daemon.syncd("status", "--json"), daemon.syncd("status")
     down, text_down = daemon.syncd("status", "--json"), daemon.syncd("status")
 
@@ -57,7 +57,7 @@ def test_status_is_the_same_with_the_daemon_up_and_down(
     assert running["at"] <= stored["store_used_at"] <= stored["at"]
     assert [one["kind"] for one in stored["findings"]] == ["daemon_down"]
     assert text_up.stdout.startswith("All well: 2 accounts, 2 devices; last change ")
-    assert "news of INBOX by push (IDLE)" in text_up.stdout
+    assert "news of all mailboxes by push (IDLE, NOTIFY)" in text_up.stdout
     assert "(POP3 has no push)" in text_up.stdout
     assert "the daemon runs for" in text_up.stdout
     assert text_down.stdout.startswith("The daemon is not running; this is how things stood when syncd last ran, ")

@@ -103,8 +103,9 @@ def test_each_login_has_a_token_of_its_own(
     """The one before may have expired long since: the command is asked, which knows."""
     dispenser = Dispenser(tmp_path / "work", provider.token("ana"), provider.token("ana"))
     deliver(server, "ana", 1)
+    work = with_token(imap_account(server, "ana", max_connections=1), dispenser)
 
-    with make_daemon({"work": with_token(imap_account(server, "ana"), dispenser)}, ("laptop",)) as daemon:
+    with make_daemon({"work": work}, ("laptop",)) as daemon:
         daemon.sync()
         assert dispenser.asked == 1
         server.restart()
@@ -124,7 +125,7 @@ def test_expired_token_is_followed_by_another_at_once(
         for user in ("ana", "ben")
     )
     accounts = {
-        "work": with_token(imap_account(server, "ana"), work),
+        "work": with_token(imap_account(server, "ana", max_connections=1), work),
         "isp": with_token(pop3_account(server, "ben"), isp),
     }
 

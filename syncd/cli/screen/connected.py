@@ -33,6 +33,8 @@ def news_of(one: AccountStatus, at: float) -> str:
     every = f"every {age(news.poll_interval_s)}{soon}"
     why = _WHY_POLLED.get(news.why_polled or "")
     because = "" if why is None else f" ({why})"
+    if news.all_pushed:
+        return f"news of all mailboxes by push (IDLE, NOTIFY); all is looked at {every}"
     if news.can_push and news.pushed is None:
         return f"news by push (IDLE) once it is at rest, and by poll {every}"
     if news.pushed is None:

@@ -37,7 +37,7 @@ _REMEDIES = {
 }
 _OF_TOKENS = "correct username or token_command of accounts.{account}: the token should be one for mail of this user"
 _OF_PASSWORDS = "correct username or {login_key} of accounts.{account}"
-_WORTH = ("QRESYNC", "CONDSTORE", "LIST-STATUS", "IDLE", "MOVE", "UIDPLUS")
+_WORTH = ("QRESYNC", "CONDSTORE", "LIST-STATUS", "IDLE", "NOTIFY", "MOVE", "UIDPLUS")
 """What makes syncd faster and is used, by the names that servers announce."""
 
 

@@ -50,11 +50,11 @@ class App:
         held: Mapping[str, SyncdError],
         spool_directory: Path,
         clock: Callable[[], float],
-        watches_devices: bool,
+        watches: bool,
     ) -> None:
         """Take the ids of the accounts that can be served, and why each of the others is held.
 
-        watches_devices: hear of what they change; else it is seen when they are asked to look.
+        watches: hear of what devices and servers change at any time; else it is seen when somebody asks.
         """
         self.config = config
         self.config_state = ConfigStatus(clock())
@@ -70,7 +70,7 @@ class App:
             wakes=self._wakes,
             spool_directory=spool_directory,
             clock=clock,
-            watches_devices=watches_devices,
+            watches=watches,
         )
         self.activities = self._workers.activities
         self.accounts = self._workers.accounts
@@ -194,7 +194,7 @@ class App:
 
 @asynccontextmanager
 async def open_app(
-    config: Config, *, clock: Callable[[], float] = time.time, watches_devices: bool = True
+    config: Config, *, clock: Callable[[], float] = time.time, watches: bool = True
 ) -> AsyncIterator[App]:
     """Own the store and make an app over it; when left, its tasks are ended and the store is closed.
 
@@ -214,7 +214,7 @@ async def open_app(
                 held=held,
                 spool_directory=spool_directory,
                 clock=clock,
-                watches_devices=watches_devices,
+                watches=watches,
             )
             try:
                 yield app

@@ -53,11 +53,11 @@ class Workers:
         wakes: Wakes,
         spool_directory: Path,
         clock: Callable[[], float],
-        watches_devices: bool,
+        watches: bool,
     ) -> None:
         """Take the ids of the accounts that can be served, and why each of the others is held.
 
-        watches_devices: hear of what they change; else it is seen when they are asked to look.
+        watches: hear of what devices and servers change at any time; else it is seen when somebody asks.
         """
         self.account_ids = account_ids
         self.activities = Activities()
@@ -72,7 +72,7 @@ class Workers:
         self._config = config
         self._db = db
         self._clock = clock
-        self._watches_devices = watches_devices
+        self._watches = watches
         self._wakes = wakes
         self._connects = Connects()
         self._file_systems = FileSystems()
@@ -177,7 +177,14 @@ class Workers:
     def _imap_account(self, account: ServedAccount, config: ImapConfig, password: Password) -> Supervised:
         from syncd.sync.imap.account import ImapAccount  # noqa: PLC0415  # a tenth of `syncd sync` for POP3
 
-        task = ImapAccount(account, config, password=password, incoming=self._incoming, connects=self._connects)
+        task = ImapAccount(
+            account,
+            config,
+            password=password,
+            incoming=self._incoming,
+            connects=self._connects,
+            listens=self._watches,
+        )
         self._adjust[account.name] = task.adjust
         return task
 
@@ -220,7 +227,7 @@ class Workers:
             recent=self._incoming.recent,
             spool_directory=self._incoming.spool_directory,
         )
-        device = Device(served, parts, is_watched=self._watches_devices)
+        device = Device(served, parts, is_watched=self._watches)
         if before is not None:
             device.requests.inherit(before.requests)
             before.let_go(SyncdError(f"the configuration of the device {name} was changed meanwhile"))

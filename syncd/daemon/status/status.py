@@ -56,8 +56,9 @@ class ConnectionStatus:
 class NewsStatus:
     """Say how news of a server arrives: pushed for one mailbox, None for no one now, and polled for the others.
 
-    can_push: the server offers it. why_polled: `pop3`, `no_idle`, `one_mailbox_per_connection`, None where nothing is
-    polled for news, or nobody knows. next_poll_at None: one is under way, or no daemon runs.
+    can_push: the server offers it. all_pushed: it tells of the others as well (NOTIFY), so that none is polled.
+    why_polled: `pop3`, `no_idle`, `one_mailbox_per_connection`, None where nothing is polled for news, or nobody knows.
+    next_poll_at None: one is under way, or no daemon runs.
     """
 
     can_push: bool
@@ -66,6 +67,7 @@ class NewsStatus:
     why_polled: str | None
     poll_interval_s: float
     next_poll_at: float | None
+    all_pushed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

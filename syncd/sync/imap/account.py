@@ -1,16 +1,18 @@
 """Floor 4: the task of one IMAP account: it owns the connection, and says when the server is read.
 
 Theory. What devices changed is pushed first, and mailboxes that they made are made. Then comes a whole pass
-(`reading`) when somebody asks or the poll is due, else only a look at the selected mailbox, if that has news. At
-rest the task waits in IDLE on INBOX, or for the poll where there is no IDLE, and a wake-up ends the wait; before
-resting, INBOX is compared with what is known, since SELECT reports no event. An error that reaches no message and no
-mailbox ends the connection and the run. The supervisor starts another run, and what was recorded is where it goes on.
+(`reading`) when somebody asks, the poll is due, or the server tells of another mailbox (`listening`), else only a look
+at the selected mailbox, if that has news. At rest the task waits in IDLE on INBOX, or for the poll where there is no
+IDLE, and a wake-up ends the wait; before resting, INBOX is compared with what is known, since SELECT reports no event.
+An error that reaches no message and no mailbox ends the connection and the run. The supervisor starts another run, and
+what was recorded is where it goes on.
 """
 
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import Connection
 
@@ -38,11 +40,18 @@ from syncd.sync.imap.listing import is_as_known
 from syncd.sync.imap.losses import Losses
 from syncd.sync.imap.mailbox_changes import ImapMailboxChanges
 from syncd.sync.imap.mailbox_failures import MailboxFailures, Work
+from syncd.sync.imap.news_elsewhere import NewsElsewhere
 from syncd.sync.imap.reading import ImapReading
 from syncd.sync.imap.suspicions import SECOND_LOOK_S
 from syncd.sync.requests import Asked, Requests
 from syncd.sync.wakes import Wake
 from syncd.values import replace
+
+if TYPE_CHECKING:
+    from syncd.imap.listener import Listener
+    from syncd.sync.imap.listening import Listening
+
+C = TypeVar("C", ImapConnection, "Listener")
 
 _ASKED_S = 1.0
 """For how long after somebody has asked devices are likely to be at work for the same."""
@@ -75,8 +84,12 @@ class ImapAccount:
         connects: Connects,
         limits: Limits | None = None,
         second_look_s: float = SECOND_LOOK_S,
+        listens: bool = False,
     ) -> None:
-        """Enter `password` for each login; `requests` asks for a whole pass."""
+        """Enter `password` for each login; `requests` asks for a whole pass.
+
+        listens: hear of all mailboxes over a second connection where the server can tell of them.
+        """
         self._account = account
         self._db = account.db
         self._activity = account.activity
@@ -99,6 +112,9 @@ class ImapAccount:
             second_look_s=second_look_s,
         )
         self._push = self._reading.push
+        self._elsewhere = NewsElsewhere(self._reading.mailboxes.known)
+        self._listens = listens
+        self._listening: Listening | None = None
         self._at_rest = AtRest(account.db)
         self._is_connected = False
         self._quirks = NONE
@@ -137,6 +153,7 @@ class ImapAccount:
                     log.warning("connection_lost", account=self._account.name, error=str(error))
                     is_again = True
                 finally:
+                    await self._end_listening()
                     self._is_connected, self._activity.link = False, None
                     self._refused |= connection.refused
                     self._reading.end(connection)
@@ -152,10 +169,8 @@ class ImapAccount:
         await self._connects.turn(self._config.host, self._config.port, activity=self._activity, now=self._clock())
         self._activity.now("connecting", self._clock())
         config = self._config
-        connection = await ImapConnection.open(endpoint_of(config), self._limits)
+        connection = await self._log_in(ImapConnection)
         try:
-            async with self._password() as secret:
-                await connection.login(config.username, secret)
             extension = "QRESYNC" if "QRESYNC" in connection.capabilities else "CONDSTORE"
             # In one round trip.
             wanted = frozenset({extension}) - self._refused
@@ -165,11 +180,43 @@ class ImapAccount:
             raise
         self._quirks = quirks_of(config.host, connection.capabilities)
         self._reading.begin(self._quirks)
+        self._elsewhere.forget()
         rung, has_push = self._rung_of(connection), "IDLE" in connection.capabilities
         self._activity.link = Link.over(connection.encryption, self._clock(), rung=rung, has_push=has_push)
         self._activity.logged_in()
         log.info("account_connected", account=self._account.name)
         return connection
+
+    async def _log_in(self, kind: type[C]) -> C:
+        """Return a connection of this kind, opened and logged in."""
+        connection = await kind.open(endpoint_of(self._config), self._limits)
+        try:
+            async with self._password() as secret:
+                await connection.login(self._config.username, secret)
+        except BaseException:
+            await connection.aclose()
+            raise
+        return connection
+
+    def _listen(self, connection: ImapConnection) -> None:
+        """Begin to hear of all mailboxes, at the first rest of a connection."""
+        from syncd.imap.listener import Listener, can_tell  # noqa: PLC0415  # a sync by itself listens to nobody
+        from syncd.sync.imap.listening import Listening  # noqa: PLC0415
+
+        is_allowed = self._config.max_connections > 1 and can_tell(connection.capabilities)
+        if self._listening is not None or not is_allowed:
+            return
+
+        async def connect() -> Listener:
+            await self._connects.turn_beside(self._config.host, self._config.port)
+            return await self._log_in(Listener)
+
+        self._listening = Listening(self._account, self._elsewhere, connect=connect)
+
+    async def _end_listening(self) -> None:
+        if self._listening is not None:
+            await self._listening.end()
+            self._listening = None
 
     def _rung_of(self, connection: ImapConnection) -> str:
         rung = offered_rung(connection.capabilities, self._quirks, enabled=connection.enabled)
@@ -189,7 +236,8 @@ class ImapAccount:
             asked_until = loop.time() + _ASKED_S if asked else asked_until
             is_new = not (is_first and is_again)
             rests = not is_first and bool(self._at_rest) and self._is_quiet
-            is_due = self._timer.is_due
+            await self._elsewhere.compare()
+            is_due = self._timer.is_due or self._elsewhere.is_due
             if not rests:
                 if asked and is_new:
                     self._failures.end_waits()
@@ -204,8 +252,9 @@ class ImapAccount:
             if asked is Asked.LOOK or is_first or is_due:
                 self._timer.begin()
                 is_first = False
-                if await self._reading.run_pass(connection, is_at_rest=rests) and self._is_quiet:
-                    await self._at_rest.end()
+                with self._elsewhere.passing():
+                    if await self._reading.run_pass(connection, is_at_rest=rests) and self._is_quiet:
+                        await self._at_rest.end()
                 await self._reading.look_again(connection, waits=bool(asked) or self.requests.are_awaited)
                 self.requests.answer()
             else:
@@ -244,8 +293,11 @@ class ImapAccount:
         if hears_out:
             await self._hear_out(wake)
         self._incoming.rest()
+        if self._listens:
+            self._listen(connection)
         waits_s = (
             self._timer.left_s,
+            self._elsewhere.wait_s(),
             self._failures.shortest_wait_s(),
             self._push.wait_s(),
             self._changes.wait_s(),

@@ -60,9 +60,13 @@ class ImapMailboxes:
             account.db, lambda conn, id_: accounts.mailboxes(conn, account_id=id_), reads=lambda _: {Topic.MAILBOXES}
         )
 
+    async def known(self) -> Sequence[MailboxRow]:
+        """Return all mailboxes that the server has listed, synced or not."""
+        return await self._known.get(self._account.id)
+
     async def synced(self) -> Sequence[MailboxRow]:
         """Return the mailboxes that are synced, in the order in which they are, without what the last LIST missed."""
-        rows = await self._known.get(self._account.id)
+        rows = await self.known()
         if self._synced[0] is not rows or self._synced[1] != self._absent:
             synced = [row for row in rows if row.is_synced and row.wire_name not in self._absent]
             synced.sort(key=lambda row: sync_order(row.name, row.special_use))
@@ -84,7 +88,7 @@ class ImapMailboxes:
         What is believed to be gone is left to the suspicions, to be recorded with what else is; what was selected may
         be so no more.
         """
-        known = await self._known.get(self._account.id)
+        known = await self.known()
         entries = await self._with_own_names(connection, known, entries)
         # NOTE: of the selected mailbox, Dovecot's STATUS tells what this session has seen, which may be old.
         counted = [entry for entry in entries if entry.octets != connection.selected]
@@ -98,7 +102,7 @@ class ImapMailboxes:
             await self._db.write(partial(self._record, changes=changes, renamed=renamed))
             self._is_recorded = True
         if renamed:
-            known = await self._known.get(self._account.id)
+            known = await self.known()
             missed |= {row.wire_name for row in known if listings.is_nowhere(row.wire_name)}
         self._absent = frozenset(missed)
         self._believe(missed, known)

@@ -97,9 +97,11 @@ class House:
         second_look_s: float = 0.02,
         patience_s: float = _SETTLE_S,
         watches_devices: bool = True,
+        listens: bool = False,
         turns: DeviceTurns | None = None,
     ) -> None:
         self._watches_devices = watches_devices
+        self._listens = listens
         self._turns = turns or DeviceTurns()
         self._second_look_s = second_look_s
         self._patience_s = patience_s
@@ -140,7 +142,7 @@ class House:
         for name, config in self.config.accounts.items():
             make: Callable[..., ImapAccount | Pop3Account] = Pop3Account
             if isinstance(config, ImapConfig):
-                make = partial(ImapAccount, second_look_s=self._second_look_s)
+                make = partial(ImapAccount, second_look_s=self._second_look_s, listens=self._listens)
             account = ServedAccount(
                 name,
                 ids[name],

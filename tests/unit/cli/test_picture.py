@@ -269,6 +269,10 @@ def test_account_says_how_it_is_connected(changes: dict[str, Any], said: str) ->
             "news of INBOX by push (IDLE); all is looked at every 5 min, next in 1 min",
         ),
         (
+            NewsStatus(True, "INBOX", 0, None, 300.0, NOW + 60, all_pushed=True),
+            "news of all mailboxes by push (IDLE, NOTIFY); all is looked at every 5 min, next in 1 min",
+        ),
+        (
             NewsStatus(False, None, 12, "no_idle", 300.0, NOW),
             "news by poll every 5 min, next now (the server has no push (IDLE))",
         ),

@@ -97,6 +97,15 @@ def test_news_of_an_idling_account_are_pushed_for_one_mailbox_and_polled_for_the
     assert (work.server, isp.server) == ("imap.example.org:993", "[::1]:995")
 
 
+def test_account_that_hears_of_all_mailboxes_polls_none_for_news() -> None:
+    found = report(mailbox(1, "INBOX"), mailbox(2, "Old"))
+    activity = Activity(link=LINK, watched="INBOX", hears_all=True, polls_at=NOW + 60, rests_s=60.0)
+
+    work, _ = seen(found, activity).accounts
+
+    assert work.news == NewsStatus(True, "INBOX", 0, None, 300.0, NOW + 60, all_pushed=True)
+
+
 @pytest.mark.parametrize(
     ("keep", "told"),
     [("14d", (3, NOW - 100 + 14 * 86400)), ("forever", (3, None)), ("0d", (0, None)), (None, (0, None))],

@@ -13,7 +13,7 @@ from tests.unit.imap.scripted import SELECTED, Peer, connected
 
 async def test_server_that_ends_every_idle_is_not_raced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two IDLEs that the server ended there is a pause, which our own work still ends."""
-    monkeypatch.setattr(push, "_PAUSE_S", 600.0)
+    monkeypatch.setattr(push, "PAUSE_S", 600.0)
     idles = 0
     ended = asyncio.Event()
 

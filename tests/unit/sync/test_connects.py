@@ -42,3 +42,23 @@ async def test_one_server_does_not_keep_accounts_of_another_waiting() -> None:
     assert loop.time() - began < 30.0
     for one in waiting:
         one.cancel()
+
+
+async def test_second_connections_wait_until_no_account_waits_for_its_first() -> None:
+    """They are a help, and mail comes without them."""
+    connects, came = Connects(), []
+
+    async def first(number: int) -> None:
+        await connects.turn("busy.example", 993, activity=Activity(), now=0.0)
+        came.append(f"first {number}")
+
+    async def second() -> None:
+        await connects.turn_beside("busy.example", 993)
+        came.append("second")
+
+    firsts = [first(number) for number in range(AT_ONCE)]
+    async with asyncio.timeout(30.0):
+        await asyncio.gather(*firsts, second(), second(), first(AT_ONCE), first(AT_ONCE + 1))
+
+    assert came[-2:] == ["second", "second"]
+    assert len(came) == AT_ONCE + 4

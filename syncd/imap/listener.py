@@ -1,0 +1,75 @@
+"""Floor 3: a connection that does nothing but listen: it is told what happens in any mailbox (NOTIFY, RFC 5465).
+
+Decision. It is not the one that fetches. Where a line is slower than Dovecot 2.3, that writes what it tells into the
+middle of a literal; it tells nothing of what happens to a mailbox that is selected for a moment, and nothing at all
+after a second SET. Here nothing is selected, nothing is fetched, and SET is said once.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import NoReturn
+
+from syncd.errors import ConnectionLostError
+from syncd.imap import idling
+from syncd.imap.elsewhere import Elsewhere
+from syncd.imap.endpoint import Endpoint
+from syncd.imap.limits import Limits
+from syncd.imap.push import PAUSE_S, RENEWAL_S
+from syncd.imap.session import Session
+from syncd.imap.types import Status, Untagged
+from syncd.sasl.mechanisms import Secret
+
+_NEEDED = frozenset({"NOTIFY", "CONDSTORE", "IDLE"})
+_EVENTS = b"(personal (MessageNew MessageExpunge FlagChange MailboxName))"
+_OVERFLOW = "NOTIFICATIONOVERFLOW"
+
+
+def can_tell(capabilities: frozenset[str]) -> bool:
+    """Tell whether a server that offers these, after login, can be listened to.
+
+    Not without mod-sequences: nobody could tell news from what syncd itself did there.
+    """
+    return capabilities >= _NEEDED
+
+
+class Listener:
+    """Let a server tell what happens in all mailboxes of a user."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @classmethod
+    async def open(cls, endpoint: Endpoint, limits: Limits | None = None) -> "Listener":
+        """Connect, verify and greet; raises what `ImapConnection.open` does."""
+        return cls(await Session.open(endpoint, limits or Limits()))
+
+    async def login(self, username: str, secret: Secret) -> None:
+        """Log in; raises what `ImapConnection.login` does."""
+        await self._session.login(username, secret)
+
+    async def listen(self, told: Elsewhere, *, on_begin: Callable[[], None]) -> NoReturn:
+        """Gather what is told until cancelled; raises RefusedError if nothing is, or what ends the connection.
+
+        How all mailboxes are is told first, so that nothing is missed between the last look and this. `on_begin`
+        is called then.
+        """
+        loop, session = asyncio.get_running_loop(), self._session
+        with session.collecting(told), session.collecting(self):
+            await session.command("NOTIFY", b"SET", b"STATUS", _EVENTS)
+            on_begin()
+            while True:
+                session.events.clear()  # with nothing selected there are none, whatever a server says
+                ends_at = loop.time() + RENEWAL_S
+                await idling.idle(session, timeout_s=RENEWAL_S, until=None)
+                # NOTE: a server that ends IDLE by itself must not turn this into a race.
+                await asyncio.sleep(min(max(ends_at - loop.time(), 0.0), PAUSE_S))
+
+    def take(self, response: Untagged) -> bool:
+        """Hear, as a collector does, that the server tells nothing from now on (RFC 5465 §5.8)."""
+        if isinstance(response, Status) and response.text.code == _OVERFLOW:
+            self._session.wire.fail_all(ConnectionLostError("the server tells of mailboxes no more: too much happened"))
+        return False
+
+    async def aclose(self) -> None:
+        """Close at once."""
+        await self._session.aclose()

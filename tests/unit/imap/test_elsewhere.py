@@ -1,0 +1,73 @@
+"""What is told of mailboxes is gathered until it is forgotten, and never without end."""
+
+import asyncio
+
+from syncd.imap import elsewhere
+from syncd.imap.elsewhere import Elsewhere
+from syncd.imap.parse import parse_untagged
+from syncd.imap.types import StatusRow
+
+
+def _told(*lines: bytes) -> Elsewhere:
+    told = Elsewhere()
+    for line in lines:
+        assert told.take(parse_untagged((line,)))
+    return told
+
+
+def test_of_several_counts_of_a_mailbox_the_last_counts_and_none_is_forgotten() -> None:
+    """A server tells of what has changed, and of nothing else (RFC 5465 §5)."""
+    told = _told(
+        b"STATUS Work (MESSAGES 1 UIDNEXT 2 UIDVALIDITY 9 HIGHESTMODSEQ 2)",
+        b"STATUS Work (HIGHESTMODSEQ 3)",
+        b"STATUS Lists (MESSAGES 4 UIDNEXT 5)",
+    )
+
+    assert told
+    assert told.counts == {
+        b"Work": StatusRow(b"Work", messages=1, uidnext=2, uidvalidity=9, highestmodseq=3),
+        b"Lists": StatusRow(b"Lists", messages=4, uidnext=5),
+    }
+    told.forget()
+    assert not told
+    assert not told.counts
+
+
+def test_mailboxes_that_come_and_go_are_told_apart() -> None:
+    told = _told(b'LIST () "/" New ("OLDNAME" (Old))', b'LIST (\\NonExistent) "/" Gone')
+
+    assert told.names == {b"New": True, b"Gone": False}
+
+
+def test_what_is_not_about_a_mailbox_is_left_to_others() -> None:
+    told = Elsewhere()
+
+    assert not told.take(parse_untagged((b"7 EXISTS",)))
+    assert not told.take(parse_untagged((b"OK Still here",)))
+    assert not told
+
+
+async def test_who_waits_hears_of_each_of_it_once() -> None:
+    told = Elsewhere()
+    waiting = asyncio.create_task(told.heard())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+
+    told.take(StatusRow(b"Work", messages=1))
+    await waiting
+
+    again = asyncio.create_task(told.heard())
+    await asyncio.sleep(0)
+    assert not again.done()
+    told.take(StatusRow(b"Work", messages=2))
+    await again
+
+
+def test_more_than_is_kept_is_told_as_such() -> None:
+    told = Elsewhere()
+    for number in range(elsewhere.KEPT_MAX + 2):
+        told.take(StatusRow(b"%d" % number, messages=1))
+
+    assert told
+    assert told.is_partial
+    assert len(told.counts) <= 2
