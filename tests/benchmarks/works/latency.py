@@ -1,4 +1,7 @@
-"""How soon everybody knows: from the server's announcement, from a device, and under fifty changes a second."""
+"""How soon everybody knows: from the server's announcement, from a device, and under fifty changes a second.
+
+Another mailbox than INBOX gets every tenth as many messages: of that a server tells by NOTIFY.
+"""
 
 import imaplib
 import time
@@ -24,6 +27,8 @@ from tests.servers.delivery import Delivery, append_all
 WORK = "latency"
 SETTINGS = (Setting(500),)
 """Its messages are the events."""
+_ELSEWHERE = "box1"
+_SHARE_ELSEWHERE = 10
 _LEAST_BYTES = 400
 _WAIT_S = 30.0
 _QUIET_S = 0.05
@@ -50,6 +55,8 @@ class _Scene:
         self._flags: dict[int, str] = dict.fromkeys(range(3 * self._events), "")
         self._untouched = iter(tuple(self._flags))
         server.deliver_all(self._user, "INBOX", (Delivery(_letter(number)) for number in self._flags))
+        self._elsewhere = [10 * self._events]  # numbers that no message of INBOX has
+        server.deliver_all(self._user, _ELSEWHERE, map(Delivery, map(_letter, self._elsewhere)))
         self._syncd = Syncd(bench.directory("syncd"), bench.options.devices)
         stack.callback(self._syncd.discard)
         self._line: Wire = stack.enter_context(wire(server.imap_port, setting.rtt_ms, listens=True))
@@ -57,6 +64,7 @@ class _Scene:
         stack.enter_context(self._syncd)
         self._devices = range(bench.options.devices)
         self._arrivals = stack.enter_context(Arrivals(self._syncd.maildirs(), _sighting))
+        self._arrivals_elsewhere = stack.enter_context(Arrivals(self._syncd.maildirs(_ELSEWHERE), _sighting))
         self._client: imaplib.IMAP4 = stack.enter_context(server.imap(self._user))
         self._client.select("INBOX")
         self._file_of: dict[int, Path] = {}
@@ -64,7 +72,7 @@ class _Scene:
     def play(self) -> None:
         """Measure everything, and look in the end that nothing is lost."""
         self._file_of = {_number(file.name): file for file in maildirs.mail_files(self._syncd.roots[0])}
-        for round_ in (self._from_server, self._from_device, self._stream):
+        for round_ in (self._from_server, self._from_elsewhere, self._from_device, self._stream):
             with Stretch.over(self._syncd.pid) as stretch:
                 round_()
             self._bench.cost(
@@ -89,6 +97,21 @@ class _Scene:
                 delivered.append(arrived_s - began_s)
         self._quantiles("from the announcement to all devices", announced)
         self._row("from the delivery to all devices, p50", quantile(delivered, 0.5), _END_TO_END_MS)
+
+    def _from_elsewhere(self) -> None:
+        """Deliver into a mailbox that is not selected."""
+        announced: list[float] = []
+        delivered: list[float] = []
+        for _ in range(max(self._events // _SHARE_ELSEWHERE, 1)):
+            self._quiet()
+            began_s, number = time.monotonic(), self._elsewhere[-1] + 1
+            self._elsewhere.append(number)
+            append_all(self._client, _ELSEWHERE, [Delivery(_letter(number))])
+            arrived_s = self._arrivals_elsewhere.wait((number, ""), self._devices, _WAIT_S)
+            announced.append(arrived_s - _first(self._line.heard(), "STATUS", since_s=began_s))
+            delivered.append(arrived_s - began_s)
+        self._quantiles("from the announcement of another mailbox to all devices", announced)
+        self._row("from the delivery into another mailbox to all devices, p50", quantile(delivered, 0.5), _END_TO_END_MS)
 
     def _from_device(self) -> None:
         """Flag on one device, each message only when nobody says anything any more."""
@@ -164,7 +187,8 @@ class _Scene:
         self._syncd.ask()
         messages = [(digest(_letter(number)), flags) for number, flags in self._flags.items()]
         Mailbox(self._bench.server, self._user, messages).check("latency")
-        maildirs.check("latency", self._syncd.roots, Counter(messages))
+        elsewhere = ((digest(_letter(number)), "") for number in self._elsewhere)
+        maildirs.check("latency", self._syncd.roots, Counter([*messages, *elsewhere]))
 
     def _quantiles(self, what: str, seconds: Sequence[float]) -> None:
         self._row(f"{what}, p50", quantile(seconds, 0.5), _P50_MS)
