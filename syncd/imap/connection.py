@@ -5,17 +5,13 @@ import ssl
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 
 from syncd.errors import Reach, RefusedError
-from syncd.imap import appends, bodies, idling, mailbox_commands, message_commands, rows
-from syncd.imap.appends import AppendOutcome, NewMessage
-from syncd.imap.arguments import string
-from syncd.imap.endpoint import Endpoint
-from syncd.imap.headers import Header
-from syncd.imap.limits import Limits
-from syncd.imap.parts import Parts, Place
-from syncd.imap.rows import Items
-from syncd.imap.selected import Selected
-from syncd.imap.session import Session
-from syncd.imap.spool import Spool
+from syncd.imap.commands import appends, bodies, idling, mailbox_commands, message_commands, rows
+from syncd.imap.commands.appends import AppendOutcome, NewMessage
+from syncd.imap.commands.headers import Header
+from syncd.imap.commands.parts import Parts, Place
+from syncd.imap.commands.rows import Items
+from syncd.imap.commands.selected import Selected
+from syncd.imap.commands.session import Session
 from syncd.imap.types import (
     Copied,
     FetchRow,
@@ -26,7 +22,11 @@ from syncd.imap.types import (
     StatusRow,
     StoreResult,
 )
-from syncd.imap.wire_command import OutOfOrderError
+from syncd.imap.wire.arguments import string
+from syncd.imap.wire.endpoint import Endpoint
+from syncd.imap.wire.limits import Limits
+from syncd.imap.wire.spool import Spool
+from syncd.imap.wire.wire_command import OutOfOrderError
 from syncd.mail.flags import NONE, Flags
 from syncd.mail.mailbox import SpecialUse
 from syncd.mail.uidset import UidSet

@@ -19,8 +19,8 @@ IDLE = "idle"
 class Link(Value):
     """Say how an account is connected, or was in its last session: since when, how encrypted, how changes are learnt.
 
-    tls_version: as the TLS library calls it; None: not encrypted. rung: `imap.observe.Rung` in lower case, None for
-    POP3. has_push: whether the server tells of news by itself.
+    tls_version: as the TLS library calls it; None: not encrypted. rung: `imap.news.observe.Rung` in lower case, None
+    for POP3. has_push: whether the server tells of news by itself.
     """
 
     since: float

@@ -4,10 +4,10 @@ from dataclasses import dataclass, fields
 
 import pytest
 
-from syncd.imap.appends import NewMessage
-from syncd.imap.arguments import Literal
-from syncd.imap.bodies import Body
-from syncd.imap.headers import Header
+from syncd.imap.commands.appends import NewMessage
+from syncd.imap.commands.bodies import Body
+from syncd.imap.commands.headers import Header
+from syncd.imap.wire.arguments import Literal
 from syncd.sasl.mechanisms import Plain
 from syncd.sync.body_batches import FetchedBody
 from syncd.sync.device.contents import Content

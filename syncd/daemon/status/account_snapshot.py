@@ -10,7 +10,7 @@ from syncd.store.people.report import AccountReport, MailboxReport
 from syncd.sync.activity import Activity
 
 _RUNGS = ("listing", "condstore", "qresync")
-"""As `imap.observe.Rung` has them; the highest costs least."""
+"""As `imap.news.observe.Rung` has them; the highest costs least."""
 
 
 def account_status(

@@ -19,11 +19,11 @@ from sqlalchemy import Connection
 from syncd.config.accounts import ImapConfig
 from syncd.errors import SyncdError
 from syncd.imap.connection import ImapConnection
-from syncd.imap.endpoint import Endpoint
-from syncd.imap.limits import Limits
-from syncd.imap.observe import Rung, offered_rung
-from syncd.imap.push import wait_for_news
+from syncd.imap.news.observe import Rung, offered_rung
+from syncd.imap.news.push import wait_for_news
 from syncd.imap.quirks import NONE, quirks_of
+from syncd.imap.wire.endpoint import Endpoint
+from syncd.imap.wire.limits import Limits
 from syncd.log import log
 from syncd.mail.mailbox import from_wire
 from syncd.sasl.mechanisms import Secret
@@ -48,7 +48,7 @@ from syncd.sync.wakes import Wake
 from syncd.values import replace
 
 if TYPE_CHECKING:
-    from syncd.imap.listener import Listener
+    from syncd.imap.news.listener import Listener
     from syncd.sync.imap.listening import Listening
 
 C = TypeVar("C", ImapConnection, "Listener")
@@ -200,7 +200,7 @@ class ImapAccount:
 
     def _listen(self, connection: ImapConnection) -> None:
         """Begin to hear of all mailboxes, at the first rest of a connection."""
-        from syncd.imap.listener import Listener, can_tell  # noqa: PLC0415  # a sync by itself listens to nobody
+        from syncd.imap.news.listener import Listener, can_tell  # noqa: PLC0415  # a sync by itself listens to nobody
         from syncd.sync.imap.listening import Listening  # noqa: PLC0415
 
         is_allowed = self._config.max_connections > 1 and can_tell(connection.capabilities)

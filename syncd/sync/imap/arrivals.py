@@ -16,14 +16,14 @@ from operator import attrgetter
 from sqlalchemy import Connection
 
 from syncd.errors import Reach, RefusedError, StoreError, SyncdError
-from syncd.imap.appends import REACHES_MAILBOX, NewMessage, NotAppended
-from syncd.imap.arguments import Streamed
+from syncd.imap.answers.refusals import OF_MAILBOX
+from syncd.imap.commands.appends import REACHES_MAILBOX, NewMessage, NotAppended
 from syncd.imap.connection import ImapConnection
-from syncd.imap.expunges import AT_ONCE
-from syncd.imap.moves import Moved, copy_messages, move_messages
-from syncd.imap.presence import can_be_selected_anew, still_there
-from syncd.imap.refusals import OF_MAILBOX
+from syncd.imap.effects.expunges import AT_ONCE
+from syncd.imap.effects.moves import Moved, copy_messages, move_messages
+from syncd.imap.news.presence import can_be_selected_anew, still_there
 from syncd.imap.types import Appended, FetchRow, SelectResult
+from syncd.imap.wire.arguments import Streamed
 from syncd.log import log
 from syncd.mail.flags import Flags
 from syncd.mail.uidset import UidSet

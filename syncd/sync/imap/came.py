@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 
 from syncd.errors import RefusedError
+from syncd.imap.commands.headers import Header
 from syncd.imap.connection import ImapConnection
-from syncd.imap.headers import Header
 from syncd.imap.types import FetchRow, SelectResult
 from syncd.mail.message import facts_of
 from syncd.mail.uidset import UID_MAX, UidSet

@@ -10,9 +10,9 @@ from collections.abc import Collection, Sequence
 from contextlib import aclosing
 from functools import partial
 
+from syncd.imap.commands.headers import Header
+from syncd.imap.commands.rows import Items
 from syncd.imap.connection import ImapConnection
-from syncd.imap.headers import Header
-from syncd.imap.rows import Items
 from syncd.imap.types import FetchRow
 from syncd.mail.message import facts_of
 from syncd.mail.uidset import UidSet

@@ -13,11 +13,11 @@ from functools import partial
 from sqlalchemy import Connection
 
 from syncd.errors import Reach, RefusedError, SyncdError
+from syncd.imap.answers.refusals import OF_TROUBLE
 from syncd.imap.connection import ImapConnection
-from syncd.imap.expunges import Expunged, expunge_at_once, expunge_messages
-from syncd.imap.moves import Moved, move_messages
-from syncd.imap.presence import still_there
-from syncd.imap.refusals import OF_TROUBLE
+from syncd.imap.effects.expunges import Expunged, expunge_at_once, expunge_messages
+from syncd.imap.effects.moves import Moved, move_messages
+from syncd.imap.news.presence import still_there
 from syncd.imap.types import FetchRow
 from syncd.mail.uidset import EMPTY, UidSet
 from syncd.reconcile.deletions import differ_personally

@@ -6,7 +6,7 @@ from itertools import accumulate
 
 from sqlalchemy import Connection
 
-from syncd.imap.bodies import WINDOW_BYTES, Wanted
+from syncd.imap.commands.bodies import WINDOW_BYTES, Wanted
 from syncd.imap.connection import ImapConnection
 from syncd.imap.types import FetchRow
 from syncd.mail.uidset import UidSet

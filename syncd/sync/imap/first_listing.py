@@ -8,10 +8,10 @@ from functools import partial
 from sqlalchemy import Connection
 
 from syncd.errors import ProtocolError, Reach
+from syncd.imap.commands.rows import Items
 from syncd.imap.connection import ImapConnection
-from syncd.imap.few_rows import FewRows, RowsAhead, select_and_fetch
-from syncd.imap.observe import select_and_list
-from syncd.imap.rows import Items
+from syncd.imap.news.few_rows import FewRows, RowsAhead, select_and_fetch
+from syncd.imap.news.observe import select_and_list
 from syncd.imap.types import FetchRow
 from syncd.log import log
 from syncd.mail.uidset import EMPTY, UidSet

@@ -9,7 +9,7 @@ once; and since it may be a while ago by the time that counts, STORE leaves out 
 from collections.abc import Iterable, Sequence
 
 from syncd.imap.connection import ImapConnection
-from syncd.imap.expunges import AT_ONCE
+from syncd.imap.effects.expunges import AT_ONCE
 from syncd.imap.types import FetchRow, SelectResult
 from syncd.mail.flags import DELETED
 from syncd.mail.uidset import EMPTY, UidSet

@@ -11,9 +11,9 @@ from functools import partial
 from typing import NoReturn
 
 from syncd.errors import ProtocolError, Reach, RefusedError
+from syncd.imap.commands.headers import Header
+from syncd.imap.commands.rows import Items
 from syncd.imap.connection import ImapConnection
-from syncd.imap.headers import Header
-from syncd.imap.rows import Items
 from syncd.imap.types import FetchRow
 from syncd.log import log
 from syncd.mail.message import facts_of

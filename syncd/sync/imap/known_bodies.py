@@ -7,8 +7,8 @@ from functools import partial
 from sqlalchemy import Connection
 
 from syncd.errors import RefusedError
+from syncd.imap.commands.headers import Header
 from syncd.imap.connection import ImapConnection
-from syncd.imap.headers import Header
 from syncd.log import log
 from syncd.mail.message import facts_of
 from syncd.mail.uidset import UidSet

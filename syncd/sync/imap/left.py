@@ -16,7 +16,7 @@ from functools import partial
 from sqlalchemy import Connection
 
 from syncd.imap.connection import ImapConnection
-from syncd.imap.presence import still_there
+from syncd.imap.news.presence import still_there
 from syncd.mail.uidset import UidSet
 from syncd.store.engine.database import Database
 from syncd.store.files import upload_candidates

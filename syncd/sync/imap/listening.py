@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
 from syncd.errors import RefusedError, SyncdError
-from syncd.imap.listener import Listener
+from syncd.imap.news.listener import Listener
 from syncd.log import log
 from syncd.sync.accounts.served_account import ServedAccount
 from syncd.sync.backoff import Backoff

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
+from syncd.imap.answers.elsewhere import Elsewhere
 from syncd.imap.connection import ImapConnection
-from syncd.imap.elsewhere import Elsewhere
 from syncd.imap.types import ListEntry, Resync, SelectResult, StatusRow
 from syncd.mail.mailbox import from_wire, is_selected
 from syncd.reconcile.mailboxes import Listed

@@ -14,7 +14,16 @@ from functools import partial
 from sqlalchemy import Connection
 
 from syncd.imap.connection import ImapConnection
-from syncd.imap.observe import Cursor, Demoted, KnownMailbox, Renumbered, Rung, Selected, ServerChanges, observe_changes
+from syncd.imap.news.observe import (
+    Cursor,
+    Demoted,
+    KnownMailbox,
+    Renumbered,
+    Rung,
+    Selected,
+    ServerChanges,
+    observe_changes,
+)
 from syncd.imap.quirks import Quirks
 from syncd.imap.types import FetchRow, SelectResult
 from syncd.log import log

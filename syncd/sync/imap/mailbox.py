@@ -9,11 +9,11 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from syncd.errors import ConnectionLostError, ProtocolError, Reach, RefusedError, Temper, TooSlowError
-from syncd.imap.bodies import Body, Lack, NoBody, Wanted
+from syncd.imap.commands.bodies import Body, Lack, NoBody, Wanted
 from syncd.imap.connection import ImapConnection
-from syncd.imap.few_rows import RowsAhead
-from syncd.imap.observe import Rung
-from syncd.imap.perform import FlagChange, Stored, store_changes
+from syncd.imap.effects.perform import FlagChange, Stored, store_changes
+from syncd.imap.news.few_rows import RowsAhead
+from syncd.imap.news.observe import Rung
 from syncd.imap.quirks import Quirks
 from syncd.imap.types import FetchRow, SelectResult
 from syncd.log import log

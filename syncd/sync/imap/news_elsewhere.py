@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from syncd.imap.elsewhere import Elsewhere
+from syncd.imap.answers.elsewhere import Elsewhere
 from syncd.store.trees.accounts import MailboxRow
 from syncd.sync.imap.listing import is_news
 

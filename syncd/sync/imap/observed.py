@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from syncd.imap.observe import Cursor
+from syncd.imap.news.observe import Cursor
 from syncd.imap.types import FetchRow, SelectResult
 from syncd.mail.uidset import UidSet
 from syncd.store.trees.accounts import MailboxCursor, MailboxRow

@@ -10,7 +10,7 @@ from functools import partial
 
 from syncd.errors import ProtocolError, RefusedError
 from syncd.imap.connection import ImapConnection
-from syncd.imap.observe import list_uids
+from syncd.imap.news.observe import list_uids
 from syncd.imap.types import ListEntry, StatusRow
 from syncd.log import log
 from syncd.mail.uidset import UidSet

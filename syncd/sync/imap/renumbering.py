@@ -15,10 +15,10 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from syncd.errors import ProtocolError, Reach
-from syncd.imap.bodies import Body, NoBody, Wanted
+from syncd.imap.commands.bodies import Body, NoBody, Wanted
+from syncd.imap.commands.rows import Items
 from syncd.imap.connection import ImapConnection
-from syncd.imap.observe import list_uids
-from syncd.imap.rows import Items
+from syncd.imap.news.observe import list_uids
 from syncd.log import log
 from syncd.mail.uidset import UidSet
 from syncd.store.bodies import bodies

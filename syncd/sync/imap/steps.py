@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from sqlalchemy import Connection
 
 from syncd.imap.connection import ImapConnection
-from syncd.imap.observe import Rung, resync_of
+from syncd.imap.news.observe import Rung, resync_of
 from syncd.imap.quirks import NONE, Quirks
 from syncd.imap.types import Resync, SelectResult
 from syncd.log import log
@@ -36,7 +36,7 @@ from syncd.sync.remembered import Remembered
 from syncd.values import Value
 
 if TYPE_CHECKING:
-    from syncd.imap.few_rows import RowsAhead
+    from syncd.imap.news.few_rows import RowsAhead
     from syncd.sync.imap.first_listing import Coming
     from syncd.sync.imap.mailbox import ImapMailbox
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from syncd.imap.connection import ImapConnection
-from syncd.imap.endpoint import Endpoint
-from syncd.imap.observe import (
+from syncd.imap.news.observe import (
     Cursor,
     Demoted,
     KnownMailbox,
@@ -22,6 +21,7 @@ from syncd.imap.observe import (
     observe_changes,
 )
 from syncd.imap.types import FetchRow
+from syncd.imap.wire.endpoint import Endpoint
 from syncd.mail.flags import Flags
 from syncd.mail.uidset import UID_MAX, UidSet
 from tests.servers.capabilities import NO_CONDSTORE, NO_QRESYNC

@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from syncd.imap.appends import NewMessage, NotAppended
-from syncd.imap.arguments import Streamed
-from syncd.imap.bodies import Body, Wanted
+from syncd.imap.commands.appends import NewMessage, NotAppended
+from syncd.imap.commands.bodies import Body, Wanted
+from syncd.imap.commands.rows import Items
 from syncd.imap.connection import ImapConnection
-from syncd.imap.rows import Items
 from syncd.imap.types import Appended
+from syncd.imap.wire.arguments import Streamed
 from tests.contract.imap.conftest import everything, running
 from tests.servers.capabilities import NO_LITERAL_PLUS, NO_MULTIAPPEND
 from tests.servers.dovecot import Dovecot

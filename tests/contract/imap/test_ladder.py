@@ -2,9 +2,9 @@
 
 import random
 
+from syncd.imap.commands.rows import Items
 from syncd.imap.connection import ImapConnection
-from syncd.imap.observe import Renumbered, Rung, list_uids
-from syncd.imap.rows import Items
+from syncd.imap.news.observe import Renumbered, Rung, list_uids
 from syncd.imap.types import FetchRow
 from syncd.mail.uidset import UidSet
 from tests.contract.imap.conftest import Mirror, connect, everything

@@ -6,7 +6,7 @@ import pytest
 
 from syncd.errors import LoginRefusedError
 from syncd.imap.connection import ImapConnection
-from syncd.imap.endpoint import Endpoint
+from syncd.imap.wire.endpoint import Endpoint
 from tests.servers.dovecot import Dovecot
 from tests.servers.ports import ANOTHER_MACHINE
 

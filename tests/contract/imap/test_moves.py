@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from syncd.imap.answers.refusals import CopyRefusedError
 from syncd.imap.connection import ImapConnection
-from syncd.imap.expunges import Expunged, expunge_messages
-from syncd.imap.moves import Moved, MoveOutcome, move_messages
-from syncd.imap.refusals import CopyRefusedError
+from syncd.imap.effects.expunges import Expunged, expunge_messages
+from syncd.imap.effects.moves import Moved, MoveOutcome, move_messages
 from syncd.imap.types import Appended
 from syncd.mail.uidset import UidSet
 from tests.contract.imap.conftest import everything, running

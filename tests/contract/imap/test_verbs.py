@@ -7,15 +7,15 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from syncd.errors import ConnectionLostError, LoginRefusedError, Reach, RefusedError
-from syncd.imap.arguments import Streamed
-from syncd.imap.bodies import Body, Lack, NoBody, Wanted
+from syncd.imap.commands.bodies import Body, Lack, NoBody, Wanted
+from syncd.imap.commands.headers import Header
+from syncd.imap.commands.rows import Items
 from syncd.imap.connection import ImapConnection
-from syncd.imap.endpoint import Endpoint
-from syncd.imap.headers import Header
-from syncd.imap.observe import Rung
-from syncd.imap.perform import FlagChange, Stored, store_changes
-from syncd.imap.push import wait_for_news
-from syncd.imap.rows import Items
+from syncd.imap.effects.perform import FlagChange, Stored, store_changes
+from syncd.imap.news.observe import Rung
+from syncd.imap.news.push import wait_for_news
+from syncd.imap.wire.arguments import Streamed
+from syncd.imap.wire.endpoint import Endpoint
 from syncd.mail.flags import NONE
 from syncd.mail.mailbox import SpecialUse, encode_utf7, from_wire
 from syncd.mail.message import facts_of

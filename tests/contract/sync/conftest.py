@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from syncd.imap.observe import Rung
+from syncd.imap.news.observe import Rung
 from tests.contract.sync.provider import Provider
 from tests.servers.capabilities import NO_CONDSTORE, NO_QRESYNC
 from tests.servers.dovecot import Dovecot

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from syncd.imap.observe import Rung
+from syncd.imap.news.observe import Rung
 from syncd.reconcile.guard import Reason
 from syncd.store.rounds import holds
 from syncd.store.rounds.holds import Hold, HoldState

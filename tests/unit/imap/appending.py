@@ -1,9 +1,9 @@
 """One message appended as uploads are, which go many at a time."""
 
-from syncd.imap.appends import NewMessage, NotAppended
-from syncd.imap.arguments import Streamed
+from syncd.imap.commands.appends import NewMessage, NotAppended
 from syncd.imap.connection import ImapConnection
 from syncd.imap.types import Appended
+from syncd.imap.wire.arguments import Streamed
 from syncd.mail.flags import NONE, Flags
 
 

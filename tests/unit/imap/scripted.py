@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from syncd.imap.connection import ImapConnection
-from syncd.imap.endpoint import Endpoint
-from syncd.imap.limits import Limits
+from syncd.imap.wire.endpoint import Endpoint
+from syncd.imap.wire.limits import Limits
 
 GREETING = b"* OK ready\r\n"
 WAIT_S = 10.0

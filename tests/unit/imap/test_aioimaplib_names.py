@@ -1,4 +1,4 @@
-"""The names of aioimaplib that `imap/wire.py` builds on, most of them private."""
+"""The names of aioimaplib that `imap/wire/wire.py` builds on, most of them private."""
 
 import asyncio
 import inspect
@@ -7,8 +7,8 @@ from pathlib import Path
 
 from aioimaplib import aioimaplib
 
-from syncd.imap.wire import WireProtocol
-from syncd.imap.wire_command import WireCommand
+from syncd.imap.wire.wire import WireProtocol
+from syncd.imap.wire.wire_command import WireCommand
 
 ROOT = Path(inspect.getfile(WireProtocol)).parents[1]
 

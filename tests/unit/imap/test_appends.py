@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from syncd.errors import ConnectionLostError
-from syncd.imap.appends import Accepted, AppendOutcome, NewMessage, NotAppended
-from syncd.imap.arguments import Streamed
+from syncd.imap.commands.appends import Accepted, AppendOutcome, NewMessage, NotAppended
 from syncd.imap.connection import ImapConnection
 from syncd.imap.types import Appended
+from syncd.imap.wire.arguments import Streamed
 from tests.unit.imap.scripted import Peer, Script, connected
 
 SYNC = b"IMAP4rev1 UIDPLUS MULTIAPPEND"

@@ -1,6 +1,6 @@
 """When reading pauses, and for how long it did."""
 
-from syncd.imap.back_pressure import BackPressure
+from syncd.imap.wire.back_pressure import BackPressure
 
 
 def test_reading_pauses_above_the_bound_and_goes_on_below_half_of_it() -> None:

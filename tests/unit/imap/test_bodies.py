@@ -8,9 +8,9 @@ from contextlib import aclosing, nullcontext
 import pytest
 
 from syncd.errors import ConnectionLostError, FileError, ProtocolError, RefusedError
-from syncd.imap.bodies import Body, Lack, NoBody, Wanted
+from syncd.imap.commands.bodies import Body, Lack, NoBody, Wanted
 from syncd.imap.connection import ImapConnection
-from syncd.imap.limits import Limits
+from syncd.imap.wire.limits import Limits
 from tests.unit.imap.scripted import SELECTED, Peer, Script, connected, until
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from syncd.errors import ProtocolError, SyncdError, TooSlowError
-from syncd.imap.bodies import Wanted
-from syncd.imap.limits import Limits
+from syncd.imap.commands.bodies import Wanted
+from syncd.imap.wire.limits import Limits
 from syncd.values import replace
 from tests.unit.imap.scripted import SELECTED, Peer, connected, until
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncd.imap.codes import appended, appended_all, copied, joined
+from syncd.imap.answers.codes import appended, appended_all, copied, joined
 from syncd.imap.types import Appended, Copied, RespText
 from syncd.mail.uidset import UID_MAX, UidSet
 

@@ -1,7 +1,7 @@
 """What one command gathers from the answers of a server."""
 
-from syncd.imap.collectors import Listing
-from syncd.imap.parse import parse_untagged
+from syncd.imap.answers.collectors import Listing
+from syncd.imap.answers.parse import parse_untagged
 from syncd.imap.types import ListEntry, StatusRow
 
 _ANSWER = (

@@ -2,9 +2,9 @@
 
 import asyncio
 
-from syncd.imap import elsewhere
-from syncd.imap.elsewhere import Elsewhere
-from syncd.imap.parse import parse_untagged
+from syncd.imap.answers import elsewhere
+from syncd.imap.answers.elsewhere import Elsewhere
+from syncd.imap.answers.parse import parse_untagged
 from syncd.imap.types import StatusRow
 
 

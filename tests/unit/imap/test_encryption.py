@@ -15,10 +15,10 @@ from typing import NoReturn
 import pytest
 
 from syncd.errors import ConnectionLostError
-from syncd.imap.bodies import Wanted
+from syncd.imap.commands.bodies import Wanted
 from syncd.imap.connection import ImapConnection
-from syncd.imap.encryption import EncryptedTransport
-from syncd.imap.endpoint import Endpoint
+from syncd.imap.wire.encryption import EncryptedTransport
+from syncd.imap.wire.endpoint import Endpoint
 from tests.servers.certificates import write_certificates
 from tests.servers.ports import HOST
 from tests.soak.scripted import scripted

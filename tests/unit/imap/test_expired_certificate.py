@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 from syncd.errors import TrustError
 from syncd.imap.connection import ImapConnection
-from syncd.imap.endpoint import Endpoint
+from syncd.imap.wire.endpoint import Endpoint
 from tests.unit.imap.scripted import Peer, serve
 
 

@@ -5,7 +5,7 @@ from contextlib import nullcontext
 import pytest
 
 from syncd.errors import RefusedError
-from syncd.imap.expunges import Expunged, ExpungeOutcome, expunge_at_once, expunge_messages
+from syncd.imap.effects.expunges import Expunged, ExpungeOutcome, expunge_at_once, expunge_messages
 from syncd.mail.uidset import UidSet
 from tests.unit.imap.scripted import SELECTED, Peer, connected
 

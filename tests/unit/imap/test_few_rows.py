@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from syncd.errors import ConnectionLostError, ProtocolError
-from syncd.imap.few_rows import RowsAhead
+from syncd.imap.news.few_rows import RowsAhead
 from syncd.mail.uidset import UidSet
 from tests.unit.imap.scripted import SELECTED, Peer, connected
 from tests.unit.imap.test_bodies import MemorySpool, body, outcome, selected, wanted

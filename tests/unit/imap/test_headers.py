@@ -2,10 +2,10 @@
 
 import pytest
 
-from syncd.imap.bodies import Lack, NoBody
+from syncd.imap.commands.bodies import Lack, NoBody
+from syncd.imap.commands.headers import Header
 from syncd.imap.connection import ImapConnection
-from syncd.imap.headers import Header
-from syncd.imap.limits import Limits
+from syncd.imap.wire.limits import Limits
 from syncd.mail.message import HEADER_MAX_BYTES
 from syncd.mail.uidset import UidSet
 from tests.unit.imap.scripted import SELECTED, Peer, connected

@@ -3,8 +3,8 @@
 import pytest
 
 from syncd.errors import ConnectionLostError
-from syncd.imap.moves import Moved, MoveOutcome, move_messages
-from syncd.imap.refusals import CopyRefusedError
+from syncd.imap.answers.refusals import CopyRefusedError
+from syncd.imap.effects.moves import Moved, MoveOutcome, move_messages
 from syncd.imap.types import Appended, Copied
 from syncd.mail.uidset import UidSet
 from tests.unit.imap.scripted import SELECTED, Peer, connected

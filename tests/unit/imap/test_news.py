@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from syncd.errors import ProtocolError
+from syncd.imap.commands.rows import Items
 from syncd.imap.connection import ImapConnection
-from syncd.imap.rows import Items
 from syncd.imap.types import FetchRow
 from syncd.mail.uidset import UID_MAX, UidSet
 from tests.unit.imap.scripted import SELECTED, Peer, connected

@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from syncd.errors import ProtocolError, RefusedError
-from syncd.imap.few_rows import select_and_fetch
-from syncd.imap.observe import (
+from syncd.imap.news.few_rows import select_and_fetch
+from syncd.imap.news.observe import (
     Cursor,
     Demoted,
     KnownMailbox,

@@ -19,8 +19,8 @@ from syncd.errors import (
     UnreachableError,
 )
 from syncd.imap.connection import ImapConnection
-from syncd.imap.endpoint import Endpoint
-from syncd.imap.limits import Limits
+from syncd.imap.wire.endpoint import Endpoint
+from syncd.imap.wire.limits import Limits
 from tests.servers.certificates import fingerprint, write_certificates
 from tests.servers.ports import free_ports
 from tests.unit.imap.scripted import GREETING, Peer, Script, Served, serve

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syncd.errors import ProtocolError
-from syncd.imap import arguments, lexer, parse, trace
-from syncd.imap.lexer import Atom, items
-from syncd.imap.parse import internaldate, parse_tagged, parse_untagged, permanent_flags, resp_text
+from syncd.imap.answers import lexer, parse
+from syncd.imap.answers.lexer import Atom, items
+from syncd.imap.answers.parse import internaldate, parse_tagged, parse_untagged, permanent_flags, resp_text
 from syncd.imap.types import (
     Capability,
     Enabled,
@@ -32,6 +32,7 @@ from syncd.imap.types import (
     Untagged,
     Vanished,
 )
+from syncd.imap.wire import arguments, trace
 from syncd.mail.uidset import EMPTY, UID_MAX, UidSet
 
 SEEN = frozenset({"\\Seen"})

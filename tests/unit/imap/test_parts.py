@@ -5,12 +5,12 @@ from collections.abc import Iterable
 import pytest
 
 from syncd.errors import ConnectionLostError
-from syncd.imap import parts
-from syncd.imap.bodies import Lack, Wanted
+from syncd.imap.commands import parts
+from syncd.imap.commands.bodies import Lack, Wanted
+from syncd.imap.commands.headers import Header
 from syncd.imap.connection import ImapConnection
-from syncd.imap.headers import Header
-from syncd.imap.limits import Limits
-from syncd.imap.observe import select_and_list
+from syncd.imap.news.observe import select_and_list
+from syncd.imap.wire.limits import Limits
 from syncd.mail.uidset import UidSet
 from tests.unit.imap.scripted import SELECTED, Peer, connected
 from tests.unit.imap.test_bodies import MemorySpool, body, outcome, selected, wanted

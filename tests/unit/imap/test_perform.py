@@ -1,6 +1,6 @@
 """Outcomes of STORE are per message, also where the server treats a set as one."""
 
-from syncd.imap.perform import FlagChange, Stored, StoreOutcome, store_changes
+from syncd.imap.effects.perform import FlagChange, Stored, StoreOutcome, store_changes
 from syncd.imap.types import FetchRow
 from syncd.mail.flags import NONE
 from tests.unit.imap.scripted import SELECTED, Peer, connected

@@ -1,6 +1,6 @@
 """What a search does not list is gone only if the answer is whole."""
 
-from syncd.imap.presence import still_there
+from syncd.imap.news.presence import still_there
 from syncd.mail.uidset import UidSet
 from tests.unit.imap.scripted import SELECTED, Peer, connected
 

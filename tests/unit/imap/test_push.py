@@ -6,8 +6,8 @@ from unittest import mock
 import pytest
 
 from syncd.errors import RefusedError
-from syncd.imap import push
-from syncd.imap.push import wait_for_news
+from syncd.imap.news import push
+from syncd.imap.news.push import wait_for_news
 from tests.unit.imap.scripted import SELECTED, Peer, connected
 
 

@@ -5,9 +5,9 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from syncd.imap.limits import Limits
-from syncd.imap.tokenizer import LiteralSink, Tokenizer
 from syncd.imap.types import Octets, SpooledLiteral
+from syncd.imap.wire.limits import Limits
+from syncd.imap.wire.tokenizer import LiteralSink, Tokenizer
 
 LIMITS = Limits(memory_literal_max_bytes=64)
 LONG = b"SEARCH" + 500 * b" 1"

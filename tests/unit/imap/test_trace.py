@@ -3,9 +3,9 @@
 import pytest
 
 from syncd import trace
-from syncd.imap.arguments import Argument, Literal, command_line, string
-from syncd.imap.trace import command_text, response_text
 from syncd.imap.types import Octets
+from syncd.imap.wire.arguments import Argument, Literal, command_line, string
+from syncd.imap.wire.trace import command_text, response_text
 from syncd.log import structlog
 
 

@@ -6,9 +6,9 @@ import time
 import pytest
 
 from syncd.errors import ConnectionLostError, ProtocolError, TooSlowError
-from syncd.imap.appends import NewMessage
+from syncd.imap.commands.appends import NewMessage
 from syncd.imap.connection import ImapConnection
-from syncd.imap.limits import Limits
+from syncd.imap.wire.limits import Limits
 from syncd.mail.uidset import UID_MAX, UidSet
 from tests.unit.imap.appending import append
 from tests.unit.imap.scripted import SELECTED, Peer, connected, serve, until

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from syncd.imap.elsewhere import Elsewhere
+from syncd.imap.answers.elsewhere import Elsewhere
 from syncd.imap.types import ListEntry, StatusRow, Untagged
 from syncd.mail.mailbox import from_wire
 from syncd.store.trees.accounts import MailboxCursor, MailboxRow

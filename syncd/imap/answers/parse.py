@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from syncd.errors import ProtocolError
-from syncd.imap.lexer import Atom, Item, items
+from syncd.imap.answers.lexer import Atom, Item, items
 from syncd.imap.types import (
     Capability,
     Enabled,

@@ -3,11 +3,11 @@
 from contextlib import suppress
 
 from syncd.errors import ProtocolError, Reach, RefusedError
-from syncd.imap.arguments import Argument, string
-from syncd.imap.collectors import Counting, Listing
-from syncd.imap.refusals import refusal
-from syncd.imap.session import Session
+from syncd.imap.answers.collectors import Counting, Listing
+from syncd.imap.answers.refusals import refusal
+from syncd.imap.commands.session import Session
 from syncd.imap.types import ListEntry, Resync, StatusRow
+from syncd.imap.wire.arguments import Argument, string
 from syncd.log import log
 from syncd.mail.mailbox import SpecialUse
 

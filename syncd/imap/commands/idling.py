@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Awaitable
 
-from syncd.imap.refusals import refusal
-from syncd.imap.session import Session
-from syncd.imap.wire_command import WireCommand
+from syncd.imap.answers.refusals import refusal
+from syncd.imap.commands.session import Session
+from syncd.imap.wire.wire_command import WireCommand
 
 
 async def idle(session: Session, *, timeout_s: float, until: asyncio.Event | None) -> None:

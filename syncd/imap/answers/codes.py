@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from itertools import pairwise
 
-from syncd.imap.parse import number
+from syncd.imap.answers.parse import number
 from syncd.imap.types import Appended, Copied, RespText
 from syncd.mail.uidset import UidSet
 

@@ -14,9 +14,9 @@ from enum import IntEnum
 from typing import TypeVar
 
 from syncd.errors import RefusedError
+from syncd.imap.commands.rows import SET_MAX_BYTES, Items
 from syncd.imap.connection import ImapConnection
 from syncd.imap.quirks import NONE, Quirks
-from syncd.imap.rows import SET_MAX_BYTES, Items
 from syncd.imap.types import FetchRow, Resync, SelectResult
 from syncd.log import log
 from syncd.mail.uidset import EMPTY, UID_MAX, UidSet

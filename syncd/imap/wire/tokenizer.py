@@ -4,8 +4,8 @@ import re
 from typing import Protocol
 
 from syncd.errors import ProtocolError
-from syncd.imap.limits import Limits
 from syncd.imap.types import Octets
+from syncd.imap.wire.limits import Limits
 
 _PLAIN = re.compile(rb"(?>(?:\* [^\r\n{}]{0,900}+\r\n)+)")
 """Whole lines of data that no literal is in, and that are within any limit: most of what a server says.

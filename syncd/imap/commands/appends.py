@@ -14,11 +14,11 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequen
 from typing import TypeGuard
 
 from syncd.errors import Reach, RefusedError
-from syncd.imap.arguments import Argument, Literal, Streamed, date_time, flag_list, string
-from syncd.imap.codes import appended, appended_all
-from syncd.imap.refusals import OF_MAILBOX, OF_TROUBLE, refusal
-from syncd.imap.session import Session
+from syncd.imap.answers.codes import appended, appended_all
+from syncd.imap.answers.refusals import OF_MAILBOX, OF_TROUBLE, refusal
+from syncd.imap.commands.session import Session
 from syncd.imap.types import Appended, Tagged
+from syncd.imap.wire.arguments import Argument, Literal, Streamed, date_time, flag_list, string
 from syncd.log import log
 from syncd.mail.flags import NONE, Flags
 from syncd.values import Opaque, Value

@@ -3,8 +3,8 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from syncd.imap.bodies import Body, NoBody, Part, PartStream, Wanted
-from syncd.imap.session import Session
+from syncd.imap.commands.bodies import Body, NoBody, Part, PartStream, Wanted
+from syncd.imap.commands.session import Session
 from syncd.mail.message import HEADER_MAX_BYTES
 from syncd.mail.uidset import UidSet
 from syncd.values import Opaque

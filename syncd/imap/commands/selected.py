@@ -1,13 +1,13 @@
 """Floor 3: which mailbox a connection has selected, what SELECT said of it, and to whom that was told already."""
 
 from syncd.errors import Reach, RefusedError
-from syncd.imap import mailbox_commands
-from syncd.imap.arguments import Argument, string
-from syncd.imap.collectors import Selecting
-from syncd.imap.parts import Parts
-from syncd.imap.refusals import OF_MAILBOX, OF_THE_MOMENT, refusal
-from syncd.imap.session import Session
+from syncd.imap.answers.collectors import Selecting
+from syncd.imap.answers.refusals import OF_MAILBOX, OF_THE_MOMENT, refusal
+from syncd.imap.commands import mailbox_commands
+from syncd.imap.commands.parts import Parts
+from syncd.imap.commands.session import Session
 from syncd.imap.types import Resync, SelectResult
+from syncd.imap.wire.arguments import Argument, string
 from syncd.mail.uidset import EMPTY
 from syncd.values import replace
 

@@ -1,14 +1,14 @@
 """Floor 3: the commands that concern messages of the selected mailbox, given as sets of UIDs."""
 
 from syncd.errors import ProtocolError, Reach
-from syncd.imap.arguments import flag_list, string
-from syncd.imap.codes import joined
-from syncd.imap.collectors import Copying, Searching, Storing
-from syncd.imap.parse import uid_set
-from syncd.imap.refusals import CopyRefusedError, refusal
-from syncd.imap.rows import SET_MAX_BYTES
-from syncd.imap.session import Session
+from syncd.imap.answers.codes import joined
+from syncd.imap.answers.collectors import Copying, Searching, Storing
+from syncd.imap.answers.parse import uid_set
+from syncd.imap.answers.refusals import CopyRefusedError, refusal
+from syncd.imap.commands.rows import SET_MAX_BYTES
+from syncd.imap.commands.session import Session
 from syncd.imap.types import Copied, StoreResult
+from syncd.imap.wire.arguments import flag_list, string
 from syncd.mail.flags import Flags
 from syncd.mail.uidset import EMPTY, UidSet
 

@@ -4,8 +4,8 @@ import re
 from collections.abc import Sequence
 
 from syncd import trace
-from syncd.imap.arguments import Argument
 from syncd.imap.types import Octets
+from syncd.imap.wire.arguments import Argument
 
 _SECRET = frozenset({"LOGIN", "AUTHENTICATE"})
 _WITH_NAMES = re.compile(

@@ -5,8 +5,8 @@ from collections.abc import AsyncGenerator
 from enum import Enum
 
 from syncd.errors import Reach
-from syncd.imap.refusals import refusal
-from syncd.imap.session import Session
+from syncd.imap.answers.refusals import refusal
+from syncd.imap.commands.session import Session
 from syncd.imap.types import FetchRow, Tagged, Untagged
 from syncd.mail.uidset import UidSet
 

@@ -10,11 +10,11 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from contextlib import aclosing, suppress
 
 from syncd.errors import ProtocolError, Reach, SyncdError
-from syncd.imap.bodies import WHOLE, WINDOW_BYTES, Body, NoBody, PartStream, SelectFirst, Wanted, fetch_bodies
-from syncd.imap.headers import Header, fetch_headers
-from syncd.imap.session import Session
-from syncd.imap.spool import Spool
+from syncd.imap.commands.bodies import WHOLE, WINDOW_BYTES, Body, NoBody, PartStream, SelectFirst, Wanted, fetch_bodies
+from syncd.imap.commands.headers import Header, fetch_headers
+from syncd.imap.commands.session import Session
 from syncd.imap.types import SpooledLiteral
+from syncd.imap.wire.spool import Spool
 from syncd.mail.uidset import UidSet
 
 Place = tuple[bytes, int | None]

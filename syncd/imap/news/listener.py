@@ -10,13 +10,13 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from syncd.errors import ConnectionLostError
-from syncd.imap import idling
-from syncd.imap.elsewhere import Elsewhere
-from syncd.imap.endpoint import Endpoint
-from syncd.imap.limits import Limits
-from syncd.imap.push import PAUSE_S, RENEWAL_S
-from syncd.imap.session import Session
+from syncd.imap.answers.elsewhere import Elsewhere
+from syncd.imap.commands import idling
+from syncd.imap.commands.session import Session
+from syncd.imap.news.push import PAUSE_S, RENEWAL_S
 from syncd.imap.types import Status, Untagged
+from syncd.imap.wire.endpoint import Endpoint
+from syncd.imap.wire.limits import Limits
 from syncd.sasl.mechanisms import Secret
 
 _NEEDED = frozenset({"NOTIFY", "CONDSTORE", "IDLE"})

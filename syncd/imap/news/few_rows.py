@@ -11,9 +11,9 @@ from contextlib import aclosing, suppress
 from typing import NamedTuple
 
 from syncd.errors import RefusedError, SyncdError
+from syncd.imap.commands.rows import Items
 from syncd.imap.connection import ImapConnection
-from syncd.imap.observe import UidListing, list_uids, listing_of
-from syncd.imap.rows import Items
+from syncd.imap.news.observe import UidListing, list_uids, listing_of
 from syncd.imap.types import FetchRow, SelectResult
 from syncd.mail.uidset import UID_MAX, UidSet
 

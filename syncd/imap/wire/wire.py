@@ -16,15 +16,15 @@ from typing import Protocol
 from aioimaplib.aioimaplib import IMAP4ClientProtocol
 
 from syncd.errors import ConnectionLostError, ProtocolError, SyncdError, TooSlowError
-from syncd.imap import trace
-from syncd.imap.arguments import Argument, pieces_of
-from syncd.imap.back_pressure import BackPressure
-from syncd.imap.limits import Limits
-from syncd.imap.outgoing import Outgoing
-from syncd.imap.parse import parse_tagged, parse_untagged, said_again
-from syncd.imap.tokenizer import LiteralSink, Tokenizer
+from syncd.imap.answers.parse import parse_tagged, parse_untagged, said_again
 from syncd.imap.types import Octets, Status, Tagged, Untagged
-from syncd.imap.wire_command import WireCommand
+from syncd.imap.wire import trace
+from syncd.imap.wire.arguments import Argument, pieces_of
+from syncd.imap.wire.back_pressure import BackPressure
+from syncd.imap.wire.limits import Limits
+from syncd.imap.wire.outgoing import Outgoing
+from syncd.imap.wire.tokenizer import LiteralSink, Tokenizer
+from syncd.imap.wire.wire_command import WireCommand
 from syncd.log import log
 from syncd.tls import ending_error
 from syncd.trace import is_wanted

@@ -19,18 +19,18 @@ from syncd.errors import (
     TrustError,
 )
 from syncd.hosts import is_loopback
-from syncd.imap.arguments import Argument, command_line, string
-from syncd.imap.collectors import Listing
-from syncd.imap.encryption import EncryptedTransport
-from syncd.imap.endpoint import Endpoint, check_plaintext, keep_alive, tls_context
-from syncd.imap.events import EventLog
-from syncd.imap.limits import Limits
-from syncd.imap.parse import words
-from syncd.imap.refusals import OF_THE_MOMENT, NotUnderstoodError, login_refusal, refusal, said, without
-from syncd.imap.tokenizer import LiteralSink
+from syncd.imap.answers.collectors import Listing
+from syncd.imap.answers.events import EventLog
+from syncd.imap.answers.parse import words
+from syncd.imap.answers.refusals import OF_THE_MOMENT, NotUnderstoodError, login_refusal, refusal, said, without
 from syncd.imap.types import Capability, Enabled, Status, Tagged, Untagged
-from syncd.imap.wire import WireProtocol
-from syncd.imap.wire_command import WireCommand
+from syncd.imap.wire.arguments import Argument, command_line, string
+from syncd.imap.wire.encryption import EncryptedTransport
+from syncd.imap.wire.endpoint import Endpoint, check_plaintext, keep_alive, tls_context
+from syncd.imap.wire.limits import Limits
+from syncd.imap.wire.tokenizer import LiteralSink
+from syncd.imap.wire.wire import WireProtocol
+from syncd.imap.wire.wire_command import WireCommand
 from syncd.log import log
 from syncd.sasl.mechanisms import Mechanism, Secret, choose_mechanism
 from syncd.tls import check_pin, opening_error

@@ -11,8 +11,8 @@ from enum import StrEnum
 
 from syncd.errors import ProtocolError, RefusedError
 from syncd.imap.connection import ImapConnection
-from syncd.imap.perform import FlagChange, Stored, store_changes
-from syncd.imap.presence import are_gone_behind
+from syncd.imap.effects.perform import FlagChange, Stored, store_changes
+from syncd.imap.news.presence import are_gone_behind
 from syncd.log import log
 from syncd.mail.flags import DELETED, NONE
 from syncd.mail.uidset import EMPTY, UidSet

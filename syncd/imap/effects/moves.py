@@ -9,9 +9,9 @@ trouble, and may have copied all the same.
 from enum import StrEnum
 
 from syncd.errors import RefusedError
+from syncd.imap.answers.refusals import OF_MAILBOX, OF_TROUBLE, CopyRefusedError
 from syncd.imap.connection import ImapConnection
-from syncd.imap.expunges import Expunged, ExpungeOutcome, expunge_messages, listed, portions
-from syncd.imap.refusals import OF_MAILBOX, OF_TROUBLE, CopyRefusedError
+from syncd.imap.effects.expunges import Expunged, ExpungeOutcome, expunge_messages, listed, portions
 from syncd.imap.types import Appended, Copied
 from syncd.mail.uidset import EMPTY, UidSet
 from syncd.values import Value

@@ -3,8 +3,8 @@
 import asyncio
 
 from syncd.errors import ProtocolError, Reach, RefusedError
+from syncd.imap.commands.rows import SET_MAX_BYTES
 from syncd.imap.connection import ImapConnection
-from syncd.imap.rows import SET_MAX_BYTES
 from syncd.mail.uidset import EMPTY, UidSet
 
 _ASKED_MAX = 500

@@ -13,11 +13,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Itera
 from enum import StrEnum
 
 from syncd.errors import Reach, RefusedError, SyncdError
-from syncd.imap.refusals import refusal, said
-from syncd.imap.session import Session, SinkFactory
-from syncd.imap.spool import Spool, SpoolWriter
-from syncd.imap.tokenizer import LiteralSink
+from syncd.imap.answers.refusals import refusal, said
+from syncd.imap.commands.session import Session, SinkFactory
 from syncd.imap.types import Fetched, Octets, Section, SpooledLiteral, Tagged, Untagged
+from syncd.imap.wire.spool import Spool, SpoolWriter
+from syncd.imap.wire.tokenizer import LiteralSink
 from syncd.mail.uidset import UidSet
 from syncd.values import Opaque, Record, Value
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from aioimaplib.aioimaplib import Command
 
 from syncd.errors import ProtocolError, SyncdError
-from syncd.imap.arguments import Argument
 from syncd.imap.types import Tagged
+from syncd.imap.wire.arguments import Argument
 
 
 class OutOfOrderError(ProtocolError):

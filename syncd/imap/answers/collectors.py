@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 
 from syncd.errors import ProtocolError, Reach
-from syncd.imap.codes import copied, joined
-from syncd.imap.events import EventLog
-from syncd.imap.parse import MODSEQ_MAX, number, permanent_flags
+from syncd.imap.answers.codes import copied, joined
+from syncd.imap.answers.events import EventLog
+from syncd.imap.answers.parse import MODSEQ_MAX, number, permanent_flags
 from syncd.imap.types import (
     Copied,
     Exists,

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from syncd.errors import FileError, Reach, no_room
 from syncd.imap.types import SpooledLiteral
-from syncd.imap.wire import WireProtocol
+from syncd.imap.wire.wire import WireProtocol
 
 
 class Spool(Protocol):
