@@ -1,8 +1,5 @@
 """Floor 3: the Maildir gateway: names, directories, files, and what changed in them.
 
-Row: keywords, names, layout, failures, libc, inotify, files, root, marker, barrier, observe, perform, mounts, sweep,
-watch, dovecot.
-
 Decision: a file is addressed by the unchanging part of its name, and where it is believed to be is only a guess.
 Context: any program may rename any file at any moment. Cost: a wrong guess costs one listing of that mailbox.
 

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from typing import Self
 
 from syncd.errors import Cause, LoginRefusedError, SecretError, SyncdError, Temper, cause_of
-from syncd.maildir.misnamed import Misnamed
-from syncd.maildir.odd_files import OddFile
+from syncd.maildir.naming.misnamed import Misnamed
+from syncd.maildir.news.odd_files import OddFile
 from syncd.sync.pace import Pace
 from syncd.sync.wakes import Wake
 from syncd.values import Record, Value, field, replace

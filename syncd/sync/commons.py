@@ -8,7 +8,7 @@ from syncd.log import log
 from syncd.store.rounds.deliveries import LinkSource
 
 FileSystem = tuple[int, int]
-"""A file system as it is mounted: `maildir.root.ReplicaRoot.file_system`."""
+"""A file system as it is mounted: `maildir.disk.root.ReplicaRoot.file_system`."""
 
 Content = tuple[int, int]
 """What two files must have in common to be links to one: `store.deliveries.Deliverable.content`."""

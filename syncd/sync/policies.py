@@ -9,8 +9,8 @@ from sqlalchemy import Connection
 from syncd.config.accounts import ImapConfig, Pop3Config
 from syncd.config.model import Config, DeviceConfig, GuardConfig
 from syncd.mail.mailbox import MailboxName, SpecialUse, is_selected
-from syncd.maildir.keywords import KeywordMap
-from syncd.maildir.names import holdable
+from syncd.maildir.naming.keywords import KeywordMap
+from syncd.maildir.naming.names import holdable
 from syncd.reconcile.deletions import Deletion, ForGood, ToTrash
 from syncd.reconcile.guard import Rule
 from syncd.reconcile.mailboxes import sync_order

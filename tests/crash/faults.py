@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, event
 
-from syncd.maildir import barrier, files
+from syncd.maildir.disk import barrier, files
 
 _OURS = f"{os.sep}syncd{os.sep}"
 _FRAMES = 4

@@ -56,7 +56,7 @@ def test_sync_without_a_daemon_loads_only_what_it_uses(make_daemon: MakeDaemon) 
         "syncd.daemon.alone",
         "syncd.imap.connection",
         "syncd.store.bodies.bodies",
-        "syncd.maildir.observe",
+        "syncd.maildir.news.observe",
     }
     of_the_daemon = {
         "aiohttp",
@@ -65,7 +65,7 @@ def test_sync_without_a_daemon_loads_only_what_it_uses(make_daemon: MakeDaemon) 
         "syncd.daemon.people.answers",
         "syncd.daemon.status.status",
     }
-    of_the_daemon |= {"syncd.config.changes", "syncd.store.people.recall", "syncd.maildir.watch"}
+    of_the_daemon |= {"syncd.config.changes", "syncd.store.people.recall", "syncd.maildir.news.watch"}
     of_others = {"sqlalchemy.dialects.postgresql", "syncd.pop3.connection", "pydantic_settings", "cryptography"}
     of_nobody = {"typer", "rich", "alembic"}
     assert loaded & (of_the_daemon | of_others | of_nobody) == set()

@@ -17,7 +17,7 @@ from syncd.errors import (
     text_of,
     why_unreachable,
 )
-from syncd.maildir.failures import failure
+from syncd.maildir.system.failures import failure
 
 
 def test_error_that_only_a_person_can_end_says_so() -> None:

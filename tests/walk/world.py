@@ -12,7 +12,7 @@ from typing import NamedTuple
 from syncd.config.model import Layout
 from syncd.mail.flags import Flags
 from syncd.mail.mailbox import MailboxName, is_selected
-from syncd.maildir.layout import Fs, MaildirPlusPlus
+from syncd.maildir.naming.layout import Fs, MaildirPlusPlus
 from tests.contract.sync.house import House
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from syncd.config.sources import FileIdentity, identity_of
 from syncd.log import log
-from syncd.maildir.inotify import CLOSED, Inotify
+from syncd.maildir.system.inotify import CLOSED, Inotify
 
 _POLL_S = 5.0
 _SETTLE_S = 1.0

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from pathlib import Path
 
-from syncd.maildir.misnamed import Misnamed
+from syncd.maildir.naming.misnamed import Misnamed
 from syncd.values import Value, field
 
 

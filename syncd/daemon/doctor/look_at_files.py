@@ -13,12 +13,12 @@ from syncd.config.problems import dotted
 from syncd.config.sources import credential_files
 from syncd.daemon.doctor.facts import DeviceFacts, FileSystem, Kind, Place, Program, Secret, StoreFiles, User
 from syncd.errors import SyncdError
-from syncd.maildir.marker import MARKER, is_empty
-from syncd.maildir.misnamed import Misnamed
-from syncd.maildir.mounts import MOUNTS, mount_of
-from syncd.maildir.root import ReplicaRoot
-from syncd.maildir.survey import survey, words_of, words_of_former
-from syncd.maildir.watch import directories_to_watch
+from syncd.maildir.disk.marker import MARKER, is_empty
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.naming.misnamed import Misnamed
+from syncd.maildir.news.survey import survey, words_of, words_of_former
+from syncd.maildir.news.watch import directories_to_watch
+from syncd.maildir.system.mounts import MOUNTS, mount_of
 from syncd.tls import PRIVATE_DIRECTORIES
 from syncd.users import owner_of
 

@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from syncd.daemon.doctor.facts import Clock, Container, Limits, Software, Unit
-from syncd.maildir.mounts import MOUNTS
+from syncd.maildir.system.mounts import MOUNTS
 
 _LIBRARIES = (
     "aioimaplib",

@@ -24,7 +24,7 @@ from syncd.daemon.hooks.troubles import (
     stored_errors,
 )
 from syncd.daemon.status.config_status import ConfigStatus
-from syncd.maildir.names import FileName
+from syncd.maildir.naming.names import FileName
 from syncd.store.engine.database import Database
 from syncd.store.people import hooks
 from syncd.store.people.new_mail import NewInMailbox, NewMessage, new_mail

@@ -13,8 +13,8 @@ from syncd.daemon.status.status import (
     Progress,
     ReplicaStatus,
 )
-from syncd.maildir.names import FileName
-from syncd.maildir.odd_files import empty_file
+from syncd.maildir.naming.names import FileName
+from syncd.maildir.news.odd_files import empty_file
 from syncd.store.people.report import DeviceReport, ReplicaReport, StoreReport
 from syncd.sync.activity import Activity
 from syncd.values import replace

@@ -6,8 +6,8 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from syncd.errors import FileError, MailboxNameError
-from syncd.maildir.layout import Layout
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.naming.layout import Layout
 from syncd.reconcile.removals import is_kept
 from syncd.sync.device.attachment import Prove
 from syncd.sync.device.known_mailboxes import Served

@@ -17,9 +17,9 @@ from sqlalchemy import Connection
 from syncd.errors import FileError
 from syncd.log import log
 from syncd.mail.tree import ReplicaMessage
-from syncd.maildir.keywords import KeywordMap
-from syncd.maildir.observe import called_in
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.naming.keywords import KeywordMap
+from syncd.maildir.news.observe import called_in
 from syncd.reconcile.changes import Appeared, Change, Sighting
 from syncd.store.engine.database import Database
 from syncd.store.files import adoption

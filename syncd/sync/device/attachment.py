@@ -17,11 +17,11 @@ from sqlalchemy import Connection
 from syncd.config.model import DeviceConfig
 from syncd.errors import Cause, DeviceAwayError, FileError, SyncdError, Temper, text_of
 from syncd.log import log
-from syncd.maildir.failures import failing
-from syncd.maildir.files import CUR
-from syncd.maildir.marker import Marker, MarkerFault, Standing, is_empty, read_marker, standing, write_marker
-from syncd.maildir.root import ReplicaRoot
-from syncd.maildir.survey import Survey, survey, words_of, words_of_former
+from syncd.maildir.disk.files import CUR
+from syncd.maildir.disk.marker import Marker, MarkerFault, Standing, is_empty, read_marker, standing, write_marker
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.news.survey import Survey, survey, words_of, words_of_former
+from syncd.maildir.system.failures import failing
 from syncd.store.engine.changed_rows import DEVICE, ChangedRow
 from syncd.store.engine.database import Database
 from syncd.store.files import adoption

@@ -6,9 +6,9 @@ from pathlib import PurePosixPath
 from syncd.errors import FileError, Reach
 from syncd.mail.message import BodyFacts, BodyReader, crlf_pieces, facts_of, untagged_pieces
 from syncd.mail.tree import BodyForm
-from syncd.maildir.files import FileFacts, MailboxDirectory
-from syncd.maildir.names import FileName
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk.files import FileFacts, MailboxDirectory
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.naming.names import FileName
 from syncd.reconcile.changes import Sighting
 from syncd.store.bodies.encoding import CHUNK_BYTES, EncodedBody, encode
 from syncd.store.files.found_files import Identity

@@ -27,10 +27,10 @@ from syncd.config.model import DeviceConfig
 from syncd.errors import FileError
 from syncd.log import log
 from syncd.mail.mailbox import MailboxName, is_selected, to_wire
-from syncd.maildir.layout import without_utf7
-from syncd.maildir.misnamed import Misnamed, misnamed
-from syncd.maildir.observe import list_mailbox
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.naming.layout import without_utf7
+from syncd.maildir.naming.misnamed import Misnamed, misnamed
+from syncd.maildir.news.observe import list_mailbox
 from syncd.reconcile.guard import Rule
 from syncd.reconcile.moved_directories import WentDirectory, moved_directories
 from syncd.store.engine.database import Database

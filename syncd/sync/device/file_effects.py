@@ -10,10 +10,10 @@ from sqlalchemy import Connection
 from syncd.mail.message import lf_pieces
 from syncd.mail.paths import path_of
 from syncd.mail.tree import BodyForm, ReplicaMessage
-from syncd.maildir import perform as verbs
-from syncd.maildir.files import FileFacts
-from syncd.maildir.keywords import KeywordMap
-from syncd.maildir.names import FileName, flags_of, joined, letters_of
+from syncd.maildir.disk.files import FileFacts
+from syncd.maildir.effects import perform as verbs
+from syncd.maildir.naming.keywords import KeywordMap
+from syncd.maildir.naming.names import FileName, flags_of, joined, letters_of
 from syncd.store.bodies import bodies
 from syncd.store.rounds.deliveries import Deliverable
 from syncd.sync.rounds.sides import (

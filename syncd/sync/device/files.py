@@ -10,22 +10,22 @@ from syncd.log import log
 from syncd.mail.flags import Flags
 from syncd.mail.paths import path_of
 from syncd.mail.tree import Holdable, ReplicaMessage, ReplicaState
-from syncd.maildir import perform as verbs
-from syncd.maildir.barrier import Touched, barrier
-from syncd.maildir.changes import ChangedFile, Changes
-from syncd.maildir.files import CUR, NEW
-from syncd.maildir.keywords import KeywordMap
-from syncd.maildir.marker import Marker, write_marker
-from syncd.maildir.names import (
+from syncd.maildir.disk.barrier import Touched, barrier
+from syncd.maildir.disk.files import CUR, NEW
+from syncd.maildir.disk.marker import Marker, write_marker
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.effects import perform as verbs
+from syncd.maildir.naming.keywords import KeywordMap
+from syncd.maildir.naming.names import (
     joined,
     letters_of,
     mint,
     tokens,
     unknown_letters,
 )
-from syncd.maildir.observe import ChangedNs, Names, SeenFile
-from syncd.maildir.odd_files import OddFile
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.news.changes import ChangedFile, Changes
+from syncd.maildir.news.observe import ChangedNs, Names, SeenFile
+from syncd.maildir.news.odd_files import OddFile
 from syncd.reconcile.changes import Change, Reflagged, compare
 from syncd.store.bodies import bodies
 from syncd.store.engine.database import Database

@@ -16,10 +16,10 @@ from sqlalchemy import Connection
 from syncd.errors import FileError, Reach, Temper
 from syncd.log import log
 from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
-from syncd.maildir.files import FileFacts
-from syncd.maildir.keywords import KeywordMap
-from syncd.maildir.observe import list_mailbox, seen_now
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk.files import FileFacts
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.naming.keywords import KeywordMap
+from syncd.maildir.news.observe import list_mailbox, seen_now
 from syncd.reconcile.changes import Sighting
 from syncd.store.bodies import bodies
 from syncd.store.bodies.encoding import EncodedBody

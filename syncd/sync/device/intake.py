@@ -20,10 +20,10 @@ from syncd.errors import SyncdError
 from syncd.log import log
 from syncd.mail.message import BodyFacts, bare_digest
 from syncd.mail.tree import BodyForm
-from syncd.maildir.changes import Changes
-from syncd.maildir.files import FileFacts
-from syncd.maildir.keywords import KeywordMap
-from syncd.maildir.names import FileName, mint, unknown_letters
+from syncd.maildir.disk.files import FileFacts
+from syncd.maildir.naming.keywords import KeywordMap
+from syncd.maildir.naming.names import FileName, mint, unknown_letters
+from syncd.maildir.news.changes import Changes
 from syncd.store.bodies import bodies
 from syncd.store.engine.database import Database
 from syncd.store.engine.queries import PER_VERSION, groups

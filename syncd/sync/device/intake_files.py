@@ -15,11 +15,11 @@ from typing import TypeVar
 from syncd.errors import DeviceAwayError, FileError, Reach, SyncdError
 from syncd.mail.message import BodyFacts, bare_digest, crlf_pieces
 from syncd.mail.tree import BodyForm
-from syncd.maildir.barrier import Touched, barrier
-from syncd.maildir.files import FileFacts, MailboxDirectory, Renaming
-from syncd.maildir.mounts import is_shared
-from syncd.maildir.names import FileName
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk.barrier import Touched, barrier
+from syncd.maildir.disk.files import FileFacts, MailboxDirectory, Renaming
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.naming.names import FileName
+from syncd.maildir.system.mounts import is_shared
 from syncd.store.bodies.encoding import EncodedBody, encode_octets
 from syncd.store.files.added_files import AddedFile, FileAsRead, Sibling
 from syncd.sync.body_batches import FileSpool

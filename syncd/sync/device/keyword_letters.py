@@ -5,10 +5,10 @@ from pathlib import Path, PurePosixPath
 
 from syncd.mail.flags import Flags
 from syncd.mail.tree import Holdable
-from syncd.maildir import dovecot
-from syncd.maildir.keywords import KeywordMap
-from syncd.maildir.names import holdable, unlisted_keywords
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk import dovecot
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.naming.keywords import KeywordMap
+from syncd.maildir.naming.names import holdable, unlisted_keywords
 from syncd.store.engine.database import Database
 from syncd.store.trees.devices import ReplicaRow, record_keywords
 from syncd.sync.device.thread import to_its_end

@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 
 from syncd.errors import DeviceAwayError, SyncdError
 from syncd.log import log
-from syncd.maildir.directories import remove_empty_parents, remove_mailbox
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.effects.directories import remove_empty_parents, remove_mailbox
 from syncd.store.engine.database import Database
 from syncd.store.rounds import leaving
 from syncd.sync.device.attachment import Prove

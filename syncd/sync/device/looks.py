@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 
 from syncd.mail.paths import path_of
-from syncd.maildir.changes import ChangedFile, Changes, Pending
+from syncd.maildir.news.changes import ChangedFile, Changes, Pending
 from syncd.store.trees.devices import ReplicaRow
 from syncd.sync.device.known_mailboxes import Served
 from syncd.sync.device.parts import DeviceParts

@@ -18,7 +18,8 @@ from pathlib import Path, PurePosixPath
 from syncd.errors import FileError, MailboxNameError, Reach
 from syncd.log import log
 from syncd.mail.mailbox import MailboxName
-from syncd.maildir.directories import (
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.effects.directories import (
     Renaming,
     Whereabouts,
     make_way,
@@ -27,9 +28,8 @@ from syncd.maildir.directories import (
     renamed_before,
     whereabouts,
 )
-from syncd.maildir.layout import Layout
-from syncd.maildir.observe import list_mailbox
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.naming.layout import Layout
+from syncd.maildir.news.observe import list_mailbox
 from syncd.reconcile.directories import Step, next_step
 from syncd.reconcile.moved_directories import has_moved
 from syncd.store.engine.database import Database

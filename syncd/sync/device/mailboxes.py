@@ -10,11 +10,11 @@ from syncd.errors import MailboxNameError, SyncdError
 from syncd.log import log
 from syncd.mail.mailbox import MailboxName
 from syncd.mail.paths import path_of
-from syncd.maildir.directories import Renaming, are_same_directory, rename_directory
-from syncd.maildir.files import CUR, NEW
-from syncd.maildir.layout import Fs, MaildirPlusPlus, are_nearly_equal
-from syncd.maildir.layout import Layout as DirectoryLayout
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk.files import CUR, NEW
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.effects.directories import Renaming, are_same_directory, rename_directory
+from syncd.maildir.naming.layout import Fs, MaildirPlusPlus, are_nearly_equal
+from syncd.maildir.naming.layout import Layout as DirectoryLayout
 from syncd.reconcile.planner import NOTHING, Selection
 from syncd.reconcile.removals import is_kept
 from syncd.store.engine.database import Database

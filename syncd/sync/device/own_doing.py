@@ -6,8 +6,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
-from syncd.maildir.changes import ChangedFile, Changes
-from syncd.maildir.observe import SeenFile
+from syncd.maildir.news.changes import ChangedFile, Changes
+from syncd.maildir.news.observe import SeenFile
 from syncd.values import Value, replace
 
 Place = tuple[PurePosixPath, SeenFile]

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from syncd.maildir.last_look import LastLook
+from syncd.maildir.news.last_look import LastLook
 from syncd.sync.device.attachment import Attachment
 from syncd.sync.device.directory_changes import DirectoryChanges
 from syncd.sync.device.files import DeviceFiles

@@ -14,9 +14,9 @@ A roll is never stored, and of two minds about it there is none: then all rows a
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 
-from syncd.maildir.files import CUR, NEW
-from syncd.maildir.keywords import KeywordMap
-from syncd.maildir.observe import ChangedNs, Names, SeenFile
+from syncd.maildir.disk.files import CUR, NEW
+from syncd.maildir.naming.keywords import KeywordMap
+from syncd.maildir.news.observe import ChangedNs, Names, SeenFile
 from syncd.store.trees.devices import ReplicaRow
 from syncd.values import Record, field
 

@@ -23,8 +23,8 @@ from sqlalchemy import Connection
 from syncd.errors import DeviceAwayError, SyncdError
 from syncd.log import log
 from syncd.mail.tree import ReplicaMessage
-from syncd.maildir.root import ReplicaRoot
-from syncd.maildir.sweep import Sweep
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.news.sweep import Sweep
 from syncd.store.engine.database import Database
 from syncd.store.files import deletions
 from syncd.store.files.added_files import AddedFile

@@ -18,7 +18,7 @@ from syncd.log import log
 from syncd.mail.flags import Flags, with_delta
 from syncd.mail.mailbox import SpecialUse
 from syncd.mail.tree import BaseMessage
-from syncd.maildir.shift import Kept
+from syncd.maildir.effects.shift import Kept
 from syncd.reconcile.effects import Shift, as_text
 from syncd.reconcile.guard import Rule
 from syncd.reconcile.planner import Selection, is_wanted, merge

@@ -6,13 +6,13 @@ from pathlib import Path, PurePosixPath
 
 from syncd.mail.flags import Flags
 from syncd.mail.tree import Holdable, ReplicaMessage
-from syncd.maildir.barrier import Touched, barrier
-from syncd.maildir.files import CUR, NEW, FileFacts
-from syncd.maildir.keywords import KeywordMap
-from syncd.maildir.marker import Marker, write_marker
-from syncd.maildir.names import FileName, flags_of, letters_of
-from syncd.maildir.root import ReplicaRoot
-from syncd.maildir.shift import Kept, Shift, Shifted, ShiftOutcome, Unclear, shift_files
+from syncd.maildir.disk.barrier import Touched, barrier
+from syncd.maildir.disk.files import CUR, NEW, FileFacts
+from syncd.maildir.disk.marker import Marker, write_marker
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.effects.shift import Kept, Shift, Shifted, ShiftOutcome, Unclear, shift_files
+from syncd.maildir.naming.keywords import KeywordMap
+from syncd.maildir.naming.names import FileName, flags_of, letters_of
 from syncd.store.trees.devices import ReplicaRow
 from syncd.store.trees.replica_tree import MintedFile
 from syncd.sync.device.files import DeviceFiles

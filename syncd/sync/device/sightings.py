@@ -10,11 +10,11 @@ from pathlib import PurePosixPath
 
 from syncd.mail.flags import Flags
 from syncd.mail.tree import ReplicaMessage
-from syncd.maildir.files import Absence, FileFacts
-from syncd.maildir.keywords import KeywordMap
-from syncd.maildir.names import FileName, flags_of, joined
-from syncd.maildir.observe import Called, Names, SeenFile, called_in, seen_now
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk.files import Absence, FileFacts
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.naming.keywords import KeywordMap
+from syncd.maildir.naming.names import FileName, flags_of, joined
+from syncd.maildir.news.observe import Called, Names, SeenFile, called_in, seen_now
 from syncd.reconcile.changes import Sighting
 from syncd.store.trees.replica_tree import FilePlace
 from syncd.values import Value

@@ -18,9 +18,9 @@ from pathlib import PurePosixPath
 from syncd.config.model import Watch
 from syncd.errors import SyncdError
 from syncd.log import log
-from syncd.maildir.changes import OVERFLOW, Changes, Pending
-from syncd.maildir.last_look import Since
-from syncd.maildir.silence import Silence
+from syncd.maildir.news.changes import OVERFLOW, Changes, Pending
+from syncd.maildir.news.last_look import Since
+from syncd.maildir.news.silence import Silence
 from syncd.store.rounds import leaving
 from syncd.store.trees import troubles
 from syncd.sync.at_rest import AtRest
@@ -358,7 +358,7 @@ class Device:
             await self._db.write(lambda conn: troubles.hurry(conn, device_id=device_id))
 
     async def _watch(self, changes: Pending, wake: asyncio.Event) -> None:
-        from syncd.maildir.watch import WatchMode, watch  # noqa: PLC0415  # a sync by itself watches nothing
+        from syncd.maildir.news.watch import WatchMode, watch  # noqa: PLC0415  # a sync by itself watches nothing
 
         stop = asyncio.Event()
         mode = WatchMode.POLL if self._config.watch is Watch.POLL else WatchMode.AUTO

@@ -12,8 +12,8 @@ from pathlib import PurePosixPath
 from syncd.errors import FileError, Reach
 from syncd.mail.message import HEADER_MAX_BYTES, BodyReader
 from syncd.mail.tree import ReplicaMessage
-from syncd.maildir.names import FileName
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.naming.names import FileName
 from syncd.store.engine.database import Database
 from syncd.store.files import deletions
 from syncd.store.files.added_files import AddedFile, added_files

@@ -16,14 +16,14 @@ from sqlalchemy import Connection
 from syncd.errors import FileError
 from syncd.log import log
 from syncd.mail.paths import path_of
-from syncd.maildir import dovecot
-from syncd.maildir.changes import Changes
-from syncd.maildir.dovecot import KEYWORDS
-from syncd.maildir.files import CUR, NEW, Absence, FileFacts
-from syncd.maildir.keywords import EMPTY, KeywordMap
-from syncd.maildir.observe import ChangedNs, Names, SeenFile, is_recent, listed, names_in, seen_now
-from syncd.maildir.odd_files import OddFile, is_any_of, odd_files
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk import dovecot
+from syncd.maildir.disk.dovecot import KEYWORDS
+from syncd.maildir.disk.files import CUR, NEW, Absence, FileFacts
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.naming.keywords import EMPTY, KeywordMap
+from syncd.maildir.news.changes import Changes
+from syncd.maildir.news.observe import ChangedNs, Names, SeenFile, is_recent, listed, names_in, seen_now
+from syncd.maildir.news.odd_files import OddFile, is_any_of, odd_files
 from syncd.store.engine.database import Database
 from syncd.store.trees import replica_tree
 from syncd.store.trees.devices import ReplicaRow

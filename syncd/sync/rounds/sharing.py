@@ -3,7 +3,8 @@
 Theory. What one device claims the others leave to it (`commons`). When it has made its files durable it offers them,
 and settles them afterwards with whatever it commits next. Who has nothing to do but to wait for others announces
 meanwhile what it will link, so that between their files and its own no transaction is left. An offer is no promise: a
-file that changed since is not linked (`maildir.perform`), and then its octets are written as if nobody had them.
+file that changed since is not linked (`maildir.effects.perform`), and then its octets are written as if nobody had
+them.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence

@@ -21,7 +21,7 @@ from syncd.config.values import SQLITE
 from syncd.errors import SyncdError
 from syncd.mail.mailbox import MailboxName
 from syncd.mail.tree import ReplicaState
-from syncd.maildir.layout import Fs, MaildirPlusPlus
+from syncd.maildir.naming.layout import Fs, MaildirPlusPlus
 from syncd.store.bodies.encoder import Encoder
 from syncd.store.engine.database import Database
 from syncd.store.tables import schema

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Connection, event, select
 
 from syncd.errors import DeviceAwayError
-from syncd.maildir.files import MailboxDirectory
+from syncd.maildir.disk.files import MailboxDirectory
 from syncd.store.engine.database import Database
 from syncd.store.tables import schema
 from syncd.sync.device.intake_files import IntakeFiles

@@ -11,8 +11,8 @@ from sqlalchemy import Connection, select
 
 from syncd.errors import StoreError
 from syncd.mail.tree import ReplicaState
-from syncd.maildir.observe import Called
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.news.observe import Called
 from syncd.store.files import deletions
 from syncd.store.files.deletions import MissingFile
 from syncd.store.tables import schema

@@ -13,10 +13,10 @@ import pytest
 from sqlalchemy import select
 
 from syncd.mail.tree import ReplicaState
-from syncd.maildir.changes import OVERFLOW, ChangedFile, Changes
-from syncd.maildir.marker import Marker, read_marker
-from syncd.maildir.observe import SeenFile
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk.marker import Marker, read_marker
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.news.changes import OVERFLOW, ChangedFile, Changes
+from syncd.maildir.news.observe import SeenFile
 from syncd.store.engine.database import Database
 from syncd.store.tables import schema
 from syncd.store.trees import devices, replica_tree

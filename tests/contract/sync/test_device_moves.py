@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from syncd.mail.tree import ReplicaState
-from syncd.maildir.changes import Changes
+from syncd.maildir.news.changes import Changes
 from syncd.store.tables import schema
 from tests.contract.sync.house import House, MakeDovecot, imap, states, until_state
 from tests.contract.sync.letters import key_of, letter

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from syncd.maildir.marker import MARKER
+from syncd.maildir.disk.marker import MARKER
 from tests.contract.sync.house import House, imap, pop3
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap

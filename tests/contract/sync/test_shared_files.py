@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from syncd.errors import FileError, Reach
-from syncd.maildir.files import FileFacts, MailboxDirectory
+from syncd.maildir.disk.files import FileFacts, MailboxDirectory
 from syncd.store.trees.devices import ReplicaRow
 from syncd.sync import body_batches, commons
 from syncd.sync.commons import Commons

@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import Connection, func, insert, select, update
 
 from syncd.errors import FileError, Reach, Temper
-from syncd.maildir.failures import failure
-from syncd.maildir.files import MailboxDirectory
+from syncd.maildir.disk.files import MailboxDirectory
+from syncd.maildir.system.failures import failure
 from syncd.store.bodies.encoder import Encoder
 from syncd.store.bodies.encoding import EncodedBody
 from syncd.store.tables import schema

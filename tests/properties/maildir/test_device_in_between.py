@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from syncd.mail.flags import NONE, SYSTEM, Flags
-from syncd.maildir.files import FileFacts
-from syncd.maildir.keywords import KeywordMap
-from syncd.maildir.names import FileName, flags_of, letters_of
-from syncd.maildir.observe import SeenFile, list_mailbox
-from syncd.maildir.perform import Deliver, Done, Effect, Outcome, Place, Remove, Rename, Stale, perform
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk.files import FileFacts
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.effects.perform import Deliver, Done, Effect, Outcome, Place, Remove, Rename, Stale, perform
+from syncd.maildir.naming.keywords import KeywordMap
+from syncd.maildir.naming.names import FileName, flags_of, letters_of
+from syncd.maildir.news.observe import SeenFile, list_mailbox
 
 BOX = PurePosixPath(".work.INBOX")
 BODY = b"A: b\n\nhello\n"

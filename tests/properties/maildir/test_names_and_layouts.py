@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from syncd.errors import MailboxNameError
 from syncd.mail.flags import FORWARDED, SYSTEM
 from syncd.mail.mailbox import MailboxName
-from syncd.maildir.keywords import EMPTY, KeywordMap
-from syncd.maildir.layout import Fs, MaildirPlusPlus
-from syncd.maildir.names import FileName, flags_of, holdable, letters_of, unknown_letters
+from syncd.maildir.naming.keywords import EMPTY, KeywordMap
+from syncd.maildir.naming.layout import Fs, MaildirPlusPlus
+from syncd.maildir.naming.names import FileName, flags_of, holdable, letters_of, unknown_letters
 
 LAYOUTS = (MaildirPlusPlus(), Fs())
 

@@ -15,11 +15,11 @@ from sqlalchemy import delete, select, update
 from syncd.config.model import DeviceConfig
 from syncd.mail.flags import NONE
 from syncd.mail.tree import ReplicaMessage, ReplicaState
-from syncd.maildir import observe
-from syncd.maildir.changes import OVERFLOW, ChangedFile, Changes
-from syncd.maildir.marker import Marker
-from syncd.maildir.observe import Called, SeenFile
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk.marker import Marker
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.news import observe
+from syncd.maildir.news.changes import OVERFLOW, ChangedFile, Changes
+from syncd.maildir.news.observe import Called, SeenFile
 from syncd.store.engine.database import Database
 from syncd.store.files import deletions
 from syncd.store.rounds import deliveries, pairs

@@ -12,7 +12,7 @@ from syncd.config.sources import identity_of
 from syncd.daemon.control import edits as module
 from syncd.daemon.control.edits import Edits, Look, listening
 from syncd.daemon.control.edits import look as really_look
-from syncd.maildir.inotify import Event
+from syncd.maildir.system.inotify import Event
 
 DEADLINE_S = 20.0
 NEVER_S = 3600.0

@@ -4,9 +4,8 @@ from pathlib import Path, PurePosixPath
 
 from syncd.mail.flags import NONE, Flags
 from syncd.mail.message import facts_of, lf_pieces
-from syncd.maildir.keywords import EMPTY, KeywordMap
-from syncd.maildir.names import mint
-from syncd.maildir.perform import (
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.effects.perform import (
     Deliver,
     Done,
     Effect,
@@ -14,7 +13,8 @@ from syncd.maildir.perform import (
     Outcome,
     perform,
 )
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.naming.keywords import EMPTY, KeywordMap
+from syncd.maildir.naming.names import mint
 
 INBOX = PurePosixPath(".work.INBOX")
 DATE = 981_173_106

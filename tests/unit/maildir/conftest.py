@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk.root import ReplicaRoot
 
 
 @pytest.fixture

@@ -8,15 +8,15 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk.root import ReplicaRoot
 from tests.unit.maildir.builders import DATE, names_in
 
 _CHILD = """
     import os, resource, signal, sys
     from pathlib import Path, PurePosixPath
-    from syncd.maildir.keywords import EMPTY
-    from syncd.maildir.perform import Deliver, perform
-    from syncd.maildir.root import ReplicaRoot
+    from syncd.maildir.naming.keywords import EMPTY
+    from syncd.maildir.effects.perform import Deliver, perform
+    from syncd.maildir.disk.root import ReplicaRoot
 
     def body():
         yield b"x" * 4096
@@ -71,9 +71,9 @@ def test_kill_in_the_middle_of_a_delivery_leaves_only_litter_that_is_cleaned(roo
 _FULL = """
     import os, sys
     from pathlib import Path, PurePosixPath
-    from syncd.maildir.keywords import EMPTY
-    from syncd.maildir.perform import Deliver, perform
-    from syncd.maildir.root import ReplicaRoot
+    from syncd.maildir.naming.keywords import EMPTY
+    from syncd.maildir.effects.perform import Deliver, perform
+    from syncd.maildir.disk.root import ReplicaRoot
 
     def effect(number, size):
         name = f"1.R000000000000000{number}.syncd,S={size},W={size}"

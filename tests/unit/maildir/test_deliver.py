@@ -12,14 +12,14 @@ import pytest
 from syncd.errors import Reach
 from syncd.mail.flags import NONE
 from syncd.mail.message import facts_of
-from syncd.maildir.files import FileFacts, LinkRefusal
-from syncd.maildir.perform import (
+from syncd.maildir.disk.files import FileFacts, LinkRefusal
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.effects.perform import (
     Deliver,
     Failed,
     LinkSource,
     Stale,
 )
-from syncd.maildir.root import ReplicaRoot
 from tests.unit.maildir.builders import (
     DATE,
     INBOX,

@@ -6,7 +6,8 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from syncd.errors import FileError
-from syncd.maildir.directories import (
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.effects.directories import (
     Renaming,
     Whereabouts,
     are_same_directory,
@@ -16,8 +17,7 @@ from syncd.maildir.directories import (
     renamed_before,
     whereabouts,
 )
-from syncd.maildir.layout import are_nearly_equal
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.naming.layout import are_nearly_equal
 
 A, B = PurePosixPath("work/A"), PurePosixPath("work/B")
 

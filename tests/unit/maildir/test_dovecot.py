@@ -11,15 +11,15 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from syncd.errors import FileError, Reach, Temper
-from syncd.maildir.dovecot import (
+from syncd.maildir.disk.dovecot import (
     ensure_keywords,
     format_keywords,
     parse_keywords,
     read_keywords,
     restore_keywords,
 )
-from syncd.maildir.keywords import EMPTY, KeywordMap
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.naming.keywords import EMPTY, KeywordMap
 
 BOX = PurePosixPath(".work.INBOX")
 

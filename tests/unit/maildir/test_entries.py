@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from syncd.maildir import entries, libc
+from syncd.maildir.system import entries, libc
 from tests.seed import SEED
 
 SMALL_PIECE_BYTES = 1024

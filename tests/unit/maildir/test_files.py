@@ -12,11 +12,11 @@ from typing import Never
 import pytest
 
 from syncd.errors import DeviceAwayError, FileError, Reach, Temper
-from syncd.maildir.barrier import Touched, barrier
-from syncd.maildir.failures import failure
-from syncd.maildir.files import Absence, FileFacts, Renaming
-from syncd.maildir.libc import rename_without_replacing, syncfs
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk.barrier import Touched, barrier
+from syncd.maildir.disk.files import Absence, FileFacts, Renaming
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.system.failures import failure
+from syncd.maildir.system.libc import rename_without_replacing, syncfs
 
 BOX = PurePosixPath(".work.INBOX")
 NAME = "1.R0123456789abcdef.syncd,S=1,W=1"
@@ -70,7 +70,7 @@ def test_directories_of_one_mount_are_on_one_file_system(tmp_path: Path) -> None
 _TWO_MOUNTS = """
 import os, subprocess, sys
 from pathlib import Path
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk.root import ReplicaRoot
 
 disk, bound, beside = sys.argv[1:]
 subprocess.run(["mount", "--bind", disk, bound], check=True)

@@ -7,10 +7,10 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from syncd.maildir import last_look
-from syncd.maildir.dovecot import KEYWORDS
-from syncd.maildir.last_look import LastLook, Since
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk.dovecot import KEYWORDS
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.news import last_look
+from syncd.maildir.news.last_look import LastLook, Since
 
 _WITHIN_S = 10.0
 _SOON_NS = 10_000_000

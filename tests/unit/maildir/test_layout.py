@@ -6,7 +6,7 @@ import pytest
 
 from syncd.errors import MailboxNameError
 from syncd.mail.mailbox import MailboxName
-from syncd.maildir.layout import Fs, Layout, MaildirPlusPlus, without_utf7
+from syncd.maildir.naming.layout import Fs, Layout, MaildirPlusPlus, without_utf7
 
 BOTH = pytest.mark.parametrize("layout", [MaildirPlusPlus(), Fs()], ids=["maildir++", "fs"])
 

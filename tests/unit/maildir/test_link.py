@@ -11,9 +11,9 @@ import pytest
 
 from syncd.errors import Reach, Temper
 from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
-from syncd.maildir.files import FileFacts, LinkRefusal
-from syncd.maildir.perform import Deliver, Failed, LinkSource, Stale
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk.files import FileFacts, LinkRefusal
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.effects.perform import Deliver, Failed, LinkSource, Stale
 from syncd.reconcile.changes import Change, Edited, Sighting, compare
 from tests.unit.maildir.builders import (
     DATE,

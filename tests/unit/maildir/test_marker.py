@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from syncd.maildir.marker import Marker, MarkerFault, Standing, is_empty, read_marker, standing, write_marker
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk.marker import Marker, MarkerFault, Standing, is_empty, read_marker, standing, write_marker
+from syncd.maildir.disk.root import ReplicaRoot
 
 MINE = Marker(device="laptop", store="0d9e", generation=7)
 

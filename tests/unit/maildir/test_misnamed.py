@@ -5,8 +5,8 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from syncd.maildir.layout import Fs, Layout, MaildirPlusPlus
-from syncd.maildir.misnamed import Misnamed, misnamed
+from syncd.maildir.naming.layout import Fs, Layout, MaildirPlusPlus
+from syncd.maildir.naming.misnamed import Misnamed, misnamed
 
 NO_NAME = "give it a name like those beside it, or move it elsewhere"
 

@@ -3,8 +3,8 @@
 import pytest
 
 from syncd.mail.flags import NONE
-from syncd.maildir.keywords import EMPTY, KeywordMap
-from syncd.maildir.names import (
+from syncd.maildir.naming.keywords import EMPTY, KeywordMap
+from syncd.maildir.naming.names import (
     FileName,
     flags_of,
     holdable,

@@ -9,11 +9,11 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from syncd.errors import Cause, FileError, MailboxLostError, Reach, cause_of
-from syncd.maildir import libc
-from syncd.maildir.dovecot import read_keywords
-from syncd.maildir.files import Absence, FileFacts
-from syncd.maildir.observe import Called, SeenFile, Sighting, called_in, list_mailbox, names_in, seen_now
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk.dovecot import read_keywords
+from syncd.maildir.disk.files import Absence, FileFacts
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.news.observe import Called, SeenFile, Sighting, called_in, list_mailbox, names_in, seen_now
+from syncd.maildir.system import libc
 
 BOX = PurePosixPath(".work.INBOX")
 

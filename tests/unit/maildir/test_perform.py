@@ -8,10 +8,10 @@ import pytest
 
 from syncd.errors import FileError, Reach
 from syncd.mail.flags import NONE
-from syncd.maildir.barrier import Touched
-from syncd.maildir.files import FileFacts
-from syncd.maildir.keywords import EMPTY, KeywordMap
-from syncd.maildir.perform import (
+from syncd.maildir.disk.barrier import Touched
+from syncd.maildir.disk.files import FileFacts
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.effects.perform import (
     Done,
     Failed,
     Place,
@@ -20,7 +20,7 @@ from syncd.maildir.perform import (
     Stale,
     perform,
 )
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.naming.keywords import EMPTY, KeywordMap
 from tests.unit.maildir.builders import DATE, INBOX, SEEN, delivery, done, names_in, one, path_of, run
 
 

@@ -10,12 +10,12 @@ import pytest
 
 from syncd.errors import FileError
 from syncd.mail.flags import NONE, Flags
-from syncd.maildir.barrier import Touched
-from syncd.maildir.files import CUR, NEW, FileFacts
-from syncd.maildir.keywords import KeywordMap
-from syncd.maildir.observe import SeenFile
-from syncd.maildir.root import ReplicaRoot
-from syncd.maildir.shift import Kept, Shift, Shifted, ShiftOutcome, Unclear, shift_files
+from syncd.maildir.disk.barrier import Touched
+from syncd.maildir.disk.files import CUR, NEW, FileFacts
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.effects.shift import Kept, Shift, Shifted, ShiftOutcome, Unclear, shift_files
+from syncd.maildir.naming.keywords import KeywordMap
+from syncd.maildir.news.observe import SeenFile
 
 INBOX, ARCHIVE = PurePosixPath(".work.INBOX"), PurePosixPath(".work.Archive")
 SEEN, FLAGGED = frozenset({"\\Seen"}), frozenset({"\\Flagged"})

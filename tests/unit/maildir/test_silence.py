@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from syncd.maildir import watch as watch_module
-from syncd.maildir.changes import Changes
-from syncd.maildir.dovecot import KEYWORDS
-from syncd.maildir.inotify import Event, Inotify
-from syncd.maildir.last_look import LastLook, Since
-from syncd.maildir.root import ReplicaRoot
-from syncd.maildir.silence import Ear, Silence
-from syncd.maildir.watch import WatchMode, directories_to_watch, watch
+from syncd.maildir.disk.dovecot import KEYWORDS
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.news import watch as watch_module
+from syncd.maildir.news.changes import Changes
+from syncd.maildir.news.last_look import LastLook, Since
+from syncd.maildir.news.silence import Ear, Silence
+from syncd.maildir.news.watch import WatchMode, directories_to_watch, watch
+from syncd.maildir.system.inotify import Event, Inotify
 
 _WITHIN_S = 20.0
 _BOX = PurePosixPath(".work.INBOX")
@@ -164,8 +164,8 @@ def test_silence_after_a_mount_is_no_sequel(box: Path) -> None:
 _MOUNTED = """
     import subprocess, sys
     from pathlib import Path
-    from syncd.maildir.inotify import Inotify
-    from syncd.maildir.silence import Ear, Silence
+    from syncd.maildir.system.inotify import Inotify
+    from syncd.maildir.news.silence import Ear, Silence
 
     with Inotify() as inotify:
         inotify.add(sys.argv[1])

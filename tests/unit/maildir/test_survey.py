@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from syncd.maildir.root import ReplicaRoot
-from syncd.maildir.survey import Stray, Survey, survey, words_of, words_of_former
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.news.survey import Stray, Survey, survey, words_of, words_of_former
 
 
 def fill(root: Path, directory: str, *names: str) -> None:

@@ -14,8 +14,12 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from syncd.errors import DeviceAwayError
-from syncd.maildir.changes import OVERFLOW, ChangedFile, Changes, changes_of
-from syncd.maildir.inotify import (
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.news.changes import OVERFLOW, ChangedFile, Changes, changes_of
+from syncd.maildir.news.observe import SeenFile
+from syncd.maildir.news.sweep import Sweep
+from syncd.maildir.news.watch import WatchMode, watch
+from syncd.maildir.system.inotify import (
     IN_ATTRIB,
     IN_CREATE,
     IN_DELETE,
@@ -30,11 +34,7 @@ from syncd.maildir.inotify import (
     Event,
     Inotify,
 )
-from syncd.maildir.mounts import is_shared, mount_of
-from syncd.maildir.observe import SeenFile
-from syncd.maildir.root import ReplicaRoot
-from syncd.maildir.sweep import Sweep
-from syncd.maildir.watch import WatchMode, watch
+from syncd.maildir.system.mounts import is_shared, mount_of
 from syncd.values import replace
 
 BOX = PurePosixPath(".work.INBOX")
@@ -293,7 +293,7 @@ async def test_polling_names_the_mailboxes_to_list(root: ReplicaRoot, box: Path)
 _FALLBACK = """
     import asyncio, sys
     from pathlib import Path
-    from syncd.maildir.watch import watch
+    from syncd.maildir.news.watch import watch
 
     async def main():
         stop = asyncio.Event()
@@ -335,7 +335,7 @@ def test_reached_inotify_limit_falls_back_to_sweeps(root: ReplicaRoot, box: Path
 _OPENED = """
     import asyncio, sys
     from pathlib import Path
-    from syncd.maildir.watch import watch
+    from syncd.maildir.news.watch import watch
 
     async def main():
         stop, root = asyncio.Event(), Path(sys.argv[1])

@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from syncd.mail.message import facts_of
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk.root import ReplicaRoot
 from syncd.reconcile.changes import Sighting
 from syncd.store.bodies.encoding import CHUNK_BYTES
 from syncd.sync.device.contents import read_contents

@@ -5,8 +5,8 @@ from typing import Any, cast
 
 import pytest
 
-from syncd.maildir.changes import OVERFLOW, ChangedFile, Changes
-from syncd.maildir.observe import SeenFile
+from syncd.maildir.news.changes import OVERFLOW, ChangedFile, Changes
+from syncd.maildir.news.observe import SeenFile
 from syncd.sync.device.intake import Intake
 
 _PUT = ChangedFile(PurePosixPath(".work.INBOX"), SeenFile.of("new", "1"), is_whole=True)

@@ -5,8 +5,8 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from syncd.maildir.changes import ChangedFile, Changes
-from syncd.maildir.observe import SeenFile
+from syncd.maildir.news.changes import ChangedFile, Changes
+from syncd.maildir.news.observe import SeenFile
 from syncd.sync.device import own_doing as module
 from syncd.sync.device.own_doing import OwnDoing, Place
 

@@ -4,7 +4,7 @@ import pytest
 
 from syncd.config.accounts import ImapConfig, Pop3Config
 from syncd.mail.mailbox import MailboxName, SpecialUse
-from syncd.maildir.keywords import KeywordMap
+from syncd.maildir.naming.keywords import KeywordMap
 from syncd.reconcile.deletions import Deletion, ForGood, ToTrash
 from syncd.store.trees.accounts import MailboxCursor, MailboxRow
 from syncd.sync.policies import deletion_of, keyword_map, keyword_names

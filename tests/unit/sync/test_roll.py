@@ -2,8 +2,8 @@
 
 import pytest
 
-from syncd.maildir.keywords import KeywordMap
-from syncd.maildir.observe import Names, SeenFile
+from syncd.maildir.naming.keywords import KeywordMap
+from syncd.maildir.news.observe import Names, SeenFile
 from syncd.store.trees.devices import ReplicaRow
 from syncd.sync.device import roll as module
 from syncd.sync.device.roll import Roll, Rolls

@@ -5,10 +5,10 @@ from itertools import groupby
 from pathlib import PurePosixPath
 
 from syncd.errors import FileError
-from syncd.maildir.failures import failing
-from syncd.maildir.files import MailboxDirectory
-from syncd.maildir.libc import syncfs
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk.files import MailboxDirectory
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.system.failures import failing
+from syncd.maildir.system.libc import syncfs
 from syncd.values import Value
 
 _SMALL_BATCH = 16

@@ -12,12 +12,12 @@ from enum import Enum
 from pathlib import Path
 
 from syncd.mail.paths import path_of
-from syncd.maildir.dovecot import KEYWORDS
-from syncd.maildir.files import CUR, NEW, SUBDIRS, Times, times_of
-from syncd.maildir.mounts import is_shared
-from syncd.maildir.observe import is_recent
-from syncd.maildir.root import ReplicaRoot
-from syncd.maildir.silence import Silence
+from syncd.maildir.disk.dovecot import KEYWORDS
+from syncd.maildir.disk.files import CUR, NEW, SUBDIRS, Times, times_of
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.news.observe import is_recent
+from syncd.maildir.news.silence import Silence
+from syncd.maildir.system.mounts import is_shared
 
 _OF_A_MAILBOX = frozenset({CUR, NEW, KEYWORDS})
 _Stamp = tuple[Times, int, int]

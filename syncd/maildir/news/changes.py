@@ -5,10 +5,10 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from syncd.mail.paths import path_of
-from syncd.maildir.dovecot import KEYWORDS
-from syncd.maildir.files import CUR, NEW, TMP
-from syncd.maildir.inotify import CAME, IN_ISDIR, IN_MOVED_TO, WRITTEN, Event
-from syncd.maildir.observe import SeenFile
+from syncd.maildir.disk.dovecot import KEYWORDS
+from syncd.maildir.disk.files import CUR, NEW, TMP
+from syncd.maildir.news.observe import SeenFile
+from syncd.maildir.system.inotify import CAME, IN_ISDIR, IN_MOVED_TO, WRITTEN, Event
 from syncd.values import Value
 
 _PENDING_MAX = 20_000

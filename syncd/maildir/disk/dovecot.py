@@ -14,11 +14,11 @@ from pathlib import PurePosixPath
 
 from syncd.errors import FileError, Reach, Temper
 from syncd.log import log
-from syncd.maildir.failures import failing
-from syncd.maildir.files import MailboxDirectory, Times, times_of
-from syncd.maildir.keywords import KeywordMap
-from syncd.maildir.names import unlisted_keywords
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk.files import MailboxDirectory, Times, times_of
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.naming.keywords import KeywordMap
+from syncd.maildir.naming.names import unlisted_keywords
+from syncd.maildir.system.failures import failing
 
 KEYWORDS = "dovecot-keywords"
 _TEMPORARY = "dovecot-keywords.lock"

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from shlex import quote
 
-from syncd.maildir.layout import Layout
+from syncd.maildir.naming.layout import Layout
 from syncd.values import Value
 
 

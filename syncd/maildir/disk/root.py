@@ -11,9 +11,9 @@ from typing import Self
 
 from syncd.errors import DeviceAwayError, MailboxLostError
 from syncd.mail.paths import path_of
-from syncd.maildir.failures import failing
-from syncd.maildir.files import CUR, NEW, SUBDIRS, TMP, MailboxDirectory, Times, times_of
-from syncd.maildir.libc import syncfs
+from syncd.maildir.disk.files import CUR, NEW, SUBDIRS, TMP, MailboxDirectory, Times, times_of
+from syncd.maildir.system.failures import failing
+from syncd.maildir.system.libc import syncfs
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ROOT = PurePosixPath()

@@ -12,13 +12,13 @@ from typing import NamedTuple, assert_never
 
 from syncd.errors import DeviceAwayError, FileError, Reach, SyncdError, Temper
 from syncd.mail.flags import NONE, Flags, with_delta
-from syncd.maildir.barrier import Touched
-from syncd.maildir.barrier import barrier as durable_barrier
-from syncd.maildir.files import CUR, NEW, FileFacts, LinkRefusal, MailboxDirectory, Renaming
-from syncd.maildir.keywords import KeywordMap
-from syncd.maildir.names import FileName, flags_of, joined, letters_of
-from syncd.maildir.observe import Listing, SeenFile, listed
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk.barrier import Touched
+from syncd.maildir.disk.barrier import barrier as durable_barrier
+from syncd.maildir.disk.files import CUR, NEW, FileFacts, LinkRefusal, MailboxDirectory, Renaming
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.naming.keywords import KeywordMap
+from syncd.maildir.naming.names import FileName, flags_of, joined, letters_of
+from syncd.maildir.news.observe import Listing, SeenFile, listed
 from syncd.values import Value
 
 _LOOKS = 5

@@ -5,9 +5,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from syncd.maildir.files import CUR, NEW, Absence, FileFacts, MailboxDirectory
-from syncd.maildir.names import FileName
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk.files import CUR, NEW, Absence, FileFacts, MailboxDirectory
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.naming.names import FileName
 from syncd.values import Value
 
 _TICK_NS = 20_000_000

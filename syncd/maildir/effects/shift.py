@@ -10,13 +10,13 @@ from pathlib import PurePosixPath
 
 from syncd.errors import FileError, Reach
 from syncd.mail.flags import Flags, with_delta
-from syncd.maildir.barrier import Touched
-from syncd.maildir.barrier import barrier as durable_barrier
-from syncd.maildir.files import CUR, NEW, FileFacts, MailboxDirectory, Renaming
-from syncd.maildir.keywords import KeywordMap
-from syncd.maildir.names import FileName, flags_of, letters_of
-from syncd.maildir.observe import SeenFile
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk.barrier import Touched
+from syncd.maildir.disk.barrier import barrier as durable_barrier
+from syncd.maildir.disk.files import CUR, NEW, FileFacts, MailboxDirectory, Renaming
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.naming.keywords import KeywordMap
+from syncd.maildir.naming.names import FileName, flags_of, letters_of
+from syncd.maildir.news.observe import SeenFile
 from syncd.values import Value
 
 _LOOKS = 5

@@ -3,9 +3,9 @@
 from pathlib import Path, PurePosixPath
 
 from syncd.errors import FileError
-from syncd.maildir.dovecot import keywords_changed_ns
-from syncd.maildir.files import CUR, NEW, Times
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk.dovecot import keywords_changed_ns
+from syncd.maildir.disk.files import CUR, NEW, Times
+from syncd.maildir.disk.root import ReplicaRoot
 
 _Times = dict[PurePosixPath, tuple[Times, Times, Times]]
 

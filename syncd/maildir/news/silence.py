@@ -11,7 +11,7 @@ import os
 import select
 import threading
 
-from syncd.maildir.mounts import MOUNTS
+from syncd.maildir.system.mounts import MOUNTS
 
 
 class Ear:

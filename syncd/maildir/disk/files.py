@@ -14,10 +14,10 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from syncd.errors import FileError, Reach, Temper
-from syncd.maildir import entries
-from syncd.maildir.failures import failing, failure
-from syncd.maildir.libc import rename_without_replacing
-from syncd.maildir.names import is_minted
+from syncd.maildir.naming.names import is_minted
+from syncd.maildir.system import entries
+from syncd.maildir.system.failures import failing, failure
+from syncd.maildir.system.libc import rename_without_replacing
 
 NEW = "new"
 CUR = "cur"

@@ -14,9 +14,9 @@ from enum import Enum
 from pathlib import PurePosixPath
 
 from syncd.errors import FileError
-from syncd.maildir.failures import failing
-from syncd.maildir.files import CUR, NEW, SUBDIRS, TMP
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk.files import CUR, NEW, SUBDIRS, TMP
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.system.failures import failing
 
 _OURS = re.compile(r"dovecot-(?:keywords|uidlist)(?:\.lock)?|dovecot\.index[.\w]*|maildirfolder")
 """What we keep beside mail, and what a Dovecot over the replica makes anew from it."""

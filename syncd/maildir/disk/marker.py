@@ -5,8 +5,8 @@ import os
 from enum import StrEnum
 from pathlib import PurePosixPath
 
-from syncd.maildir.failures import failing
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.system.failures import failing
 from syncd.values import Value
 
 MARKER = ".syncd"

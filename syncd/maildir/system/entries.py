@@ -12,7 +12,7 @@ import struct
 from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 
-from syncd.maildir import libc
+from syncd.maildir.system import libc
 
 _FEW = 50
 """With more to look for, each name is made: what finds many is itself made for longer than a listing takes."""

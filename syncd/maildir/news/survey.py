@@ -6,11 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from syncd.mail.mailbox import INBOX
-from syncd.maildir.failures import failing
-from syncd.maildir.files import CUR, NEW
-from syncd.maildir.layout import Fs, Layout, MaildirPlusPlus
-from syncd.maildir.misnamed import Misnamed, misnamed, readable
-from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.disk.files import CUR, NEW
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.naming.layout import Fs, Layout, MaildirPlusPlus
+from syncd.maildir.naming.misnamed import Misnamed, misnamed, readable
+from syncd.maildir.system.failures import failing
 from syncd.values import Value, field
 
 _ROOT = PurePosixPath()

@@ -21,13 +21,13 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from syncd.log import log
-from syncd.maildir.changes import NOTHING, OVERFLOW, Changes, Pending, changes_of
-from syncd.maildir.files import CUR, NEW
-from syncd.maildir.inotify import Event, Inotify
-from syncd.maildir.mounts import is_shared
-from syncd.maildir.root import ReplicaRoot
-from syncd.maildir.silence import Ear, Silence
-from syncd.maildir.sweep import Sweep
+from syncd.maildir.disk.files import CUR, NEW
+from syncd.maildir.disk.root import ReplicaRoot
+from syncd.maildir.news.changes import NOTHING, OVERFLOW, Changes, Pending, changes_of
+from syncd.maildir.news.silence import Ear, Silence
+from syncd.maildir.news.sweep import Sweep
+from syncd.maildir.system.inotify import Event, Inotify
+from syncd.maildir.system.mounts import is_shared
 
 _STEP_MS = 3
 """Once something happened it is told when so long nothing else has; what comes while it is looked at gathers anyway."""

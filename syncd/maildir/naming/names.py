@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from syncd.mail.flags import ANSWERED, DELETED, DRAFT, FLAGGED, FORWARDED, SEEN, SYSTEM, Flags, canonical
 from syncd.mail.tree import Holdable
-from syncd.maildir.keywords import LETTERS, KeywordMap
+from syncd.maildir.naming.keywords import LETTERS, KeywordMap
 from syncd.values import Value
 
 _MARK = ":2,"

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-from syncd.maildir.files import MailboxDirectory
-from syncd.maildir.misnamed import readable
-from syncd.maildir.observe import SeenFile
+from syncd.maildir.disk.files import MailboxDirectory
+from syncd.maildir.naming.misnamed import readable
+from syncd.maildir.news.observe import SeenFile
 from syncd.values import Value
 
 SHOWN_MAX = 100
