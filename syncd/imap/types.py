@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from syncd.mail.flags import Flags
 from syncd.mail.uidset import EMPTY, UidSet
-from syncd.values import Value, replace
+from syncd.values import Value
 
 
 class RespText(Value):
@@ -14,8 +14,6 @@ class RespText(Value):
     arguments: bytes
     text: bytes
 
-
-_COUNTS = ("messages", "uidnext", "uidvalidity", "highestmodseq", "object_id", "append_limit")
 
 Resync = tuple[int, int]
 """UIDVALIDITY and MODSEQ of a mailbox, to be told what changed since (RFC 7162 §3.2.5)."""
@@ -115,11 +113,6 @@ class StatusRow(Value):
     highestmodseq: int | None = None
     object_id: str | None = None
     append_limit: int | None = None
-
-    def over(self, before: "StatusRow") -> "StatusRow":
-        """Return what is known by this, and by what was said before where this says nothing."""
-        told = {name: value for name in _COUNTS if (value := getattr(self, name)) is not None}
-        return replace(before, **told)
 
 
 class ListEntry(Value):

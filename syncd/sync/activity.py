@@ -54,8 +54,8 @@ class Activity(Record):
     """None: not connected; it stays after a session of POP3."""
     watched: str | None = None
     """The mailbox of which the server tells news by itself."""
-    hears_all: bool = False
-    """Whether it tells of all others as well, over a connection of their own."""
+    unheard: frozenset[str] | None = None
+    """The names of those others of which it does not tell, over a connection of their own; None: it tells of none."""
     demoted: dict[int, str] = field(default_factory=dict)
     """By mailbox id, the rung to which a server that contradicted itself fell there."""
     polls_at: float | None = None
@@ -123,7 +123,7 @@ class Activity(Record):
             rests_s=None,
             link=None,
             watched=None,
-            hears_all=False,
+            unheard=None,
             polls_at=None,
             demoted={},
             pace=Pace(),

@@ -83,7 +83,10 @@ class Wakes:
         """Says when devices are better not woken yet."""
 
     def account(self, name: str) -> Wake:
-        """Return the event that means: a device changed something of this account, or somebody asks for a round."""
+        """Return the event that means that an account may have something to do.
+
+        A device changed something of it, somebody asks for a round, or its server tells of another mailbox than INBOX.
+        """
         return self._accounts[name]
 
     def device(self, name: str) -> Wake:

@@ -9,6 +9,7 @@ _WHY_POLLED = {
     "pop3": "POP3 has no push",
     "no_idle": "the server has no push (IDLE)",
     "one_mailbox_per_connection": "IDLE tells of one mailbox",
+    "not_told": "the server does not tell of those",
 }
 
 
@@ -35,6 +36,9 @@ def news_of(one: AccountStatus, at: float) -> str:
     because = "" if why is None else f" ({why})"
     if news.all_pushed:
         return f"news of all mailboxes by push (IDLE, NOTIFY); all is looked at {every}"
+    if news.why_polled == "not_told":
+        polled = count(news.polled, "mailbox", "mailboxes")
+        return f"news by push (IDLE, NOTIFY), of {polled} by poll {every}{because}"
     if news.can_push and news.pushed is None:
         return f"news by push (IDLE) once it is at rest, and by poll {every}"
     if news.pushed is None:

@@ -57,8 +57,8 @@ class NewsStatus:
     """Say how news of a server arrives: pushed for one mailbox, None for no one now, and polled for the others.
 
     can_push: the server offers it. all_pushed: it tells of the others as well (NOTIFY), so that none is polled.
-    why_polled: `pop3`, `no_idle`, `one_mailbox_per_connection`, None where nothing is polled for news, or nobody knows.
-    next_poll_at None: one is under way, or no daemon runs.
+    why_polled: `pop3`, `no_idle`, `one_mailbox_per_connection`, `not_told` (NOTIFY is of a person's own mailboxes);
+    None where nothing is polled for news, or nobody knows. next_poll_at None: one is under way, or no daemon runs.
     """
 
     can_push: bool

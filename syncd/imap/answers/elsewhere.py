@@ -3,18 +3,18 @@
 import asyncio
 from collections.abc import Mapping
 
-from syncd.imap.types import ListEntry, StatusRow, Untagged
+from syncd.imap.types import ListEntry, Status, StatusRow, Untagged
 
 KEPT_MAX = 10_000
 """Mailboxes of which it is kept what was told."""
-_NOT_THERE = "\\nonexistent"
+_NO_MAILBOXES = frozenset({"\\nonexistent", "\\noselect"})
 
 
 class Elsewhere:
-    """Gather what is told of mailboxes until it is forgotten.
+    """Gather what is told of mailboxes until it is forgotten; their names are a server's own octets.
 
-    counts: those that were told, which need not be all, by mailbox. names: whether a mailbox is there, by what was told
-    of its name. is_partial: more was told than is kept.
+    counts: the last that was told of a mailbox. names: whether a mailbox is there, by what was told of its name.
+    is_partial: something was told that is not kept, or the server said that it could not tell it.
     """
 
     def __init__(self) -> None:
@@ -39,10 +39,12 @@ class Elsewhere:
         """Take a response, as a collector does; those that say nothing of mailboxes are left to others."""
         match response:
             case StatusRow(octets=octets):
-                known = self._counts.get(octets)
-                self._counts[octets] = response if known is None else response.over(known)
+                # NOTE: what was said of it before is not kept: a server without mod-sequences for a moment says less.
+                self._counts[octets] = response
             case ListEntry(octets=octets, attributes=attributes):
-                self._names[octets] = all(one.lower() != _NOT_THERE for one in attributes)
+                self._names[octets] = _NO_MAILBOXES.isdisjoint(one.lower() for one in attributes)
+            case Status(kind="NO" | "BAD"):
+                self.is_partial = True  # Dovecot: "NOTIFY error, some events may have got lost"
             case _:
                 return False
         if len(self._counts) + len(self._names) > KEPT_MAX:

@@ -1,4 +1,4 @@
-"""Floor 3: a connection that does nothing but listen: it is told what happens in any mailbox (NOTIFY, RFC 5465).
+"""Floor 3: a connection that does nothing but listen: it is told what happens in a user's mailboxes (NOTIFY, RFC 5465).
 
 Decision. It is not the one that fetches. Where a line is slower than Dovecot 2.3, that writes what it tells into the
 middle of a literal; it tells nothing of what happens to a mailbox that is selected for a moment, and nothing at all
@@ -7,14 +7,15 @@ after a second SET. Here nothing is selected, nothing is fetched, and SET is sai
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
 
-from syncd.errors import ConnectionLostError
+from syncd.errors import ConnectionLostError, RefusedError
 from syncd.imap.answers.elsewhere import Elsewhere
 from syncd.imap.commands import idling
 from syncd.imap.commands.session import Session
 from syncd.imap.news.push import PAUSE_S, RENEWAL_S
-from syncd.imap.types import Status, Untagged
+from syncd.imap.types import Status, StatusRow, Untagged
 from syncd.imap.wire.endpoint import Endpoint
 from syncd.imap.wire.limits import Limits
 from syncd.sasl.mechanisms import Secret
@@ -37,6 +38,8 @@ class Listener:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._told_of: set[bytes] | None = set()
+        """The mailboxes that were told of so far, until listening has begun."""
 
     @classmethod
     async def open(cls, endpoint: Endpoint, limits: Limits | None = None) -> "Listener":
@@ -47,16 +50,20 @@ class Listener:
         """Log in; raises what `ImapConnection.login` does."""
         await self._session.login(username, secret)
 
-    async def listen(self, told: Elsewhere, *, on_begin: Callable[[], None]) -> NoReturn:
+    async def listen(self, told: Elsewhere, *, on_begin: Callable[[frozenset[bytes]], None]) -> NoReturn:
         """Gather what is told until cancelled; raises RefusedError if nothing is, or what ends the connection.
 
         How all mailboxes are is told first, so that nothing is missed between the last look and this. `on_begin`
-        is called then.
+        gets the octets of the mailboxes that were told then, and are told of from then on.
         """
         loop, session = asyncio.get_running_loop(), self._session
-        with session.collecting(told), session.collecting(self):
+        if not can_tell(session.capabilities):
+            raise RefusedError("the server does not offer NOTIFY any more")
+        with session.collecting(self), session.collecting(told):
+            await self._enable_condstore()
             await session.command("NOTIFY", b"SET", b"STATUS", _EVENTS)
-            on_begin()
+            told_of, self._told_of = self._told_of, None
+            on_begin(frozenset(told_of or ()))
             while True:
                 session.events.clear()  # with nothing selected there are none, whatever a server says
                 ends_at = loop.time() + RENEWAL_S
@@ -64,10 +71,20 @@ class Listener:
                 # NOTE: a server that ends IDLE by itself must not turn this into a race.
                 await asyncio.sleep(min(max(ends_at - loop.time(), 0.0), PAUSE_S))
 
+    async def _enable_condstore(self) -> None:
+        """Ask for mod-sequences: Cyrus tells none to who has not said that they mean anything to him."""
+        if "ENABLE" in self._session.capabilities:
+            with suppress(RefusedError):  # then what is told without one is looked at
+                await self._session.command("ENABLE", b"CONDSTORE")
+
     def take(self, response: Untagged) -> bool:
-        """Hear, as a collector does, that the server tells nothing from now on (RFC 5465 §5.8)."""
-        if isinstance(response, Status) and response.text.code == _OVERFLOW:
-            self._session.wire.fail_all(ConnectionLostError("the server tells of mailboxes no more: too much happened"))
+        """Hear, before another collector does, of which mailboxes is told, and when nothing is from now on."""
+        match response:
+            case StatusRow(octets=octets) if self._told_of is not None:
+                self._told_of.add(octets)
+            case Status() if response.text.code == _OVERFLOW:  # RFC 5465 §5.8
+                error = ConnectionLostError("the server tells of mailboxes no more: too much happened")
+                self._session.wire.fail_all(error)
         return False
 
     async def aclose(self) -> None:

@@ -1,4 +1,4 @@
-"""Floor 3: where a server is and how its connection is protected."""
+"""Floor 3: where a server is, and how its connection is protected and kept."""
 
 import socket
 import ssl

@@ -1,11 +1,11 @@
 """Floor 4: the task of one IMAP account: it owns the connection, and says when the server is read.
 
 Theory. What devices changed is pushed first, and mailboxes that they made are made. Then comes a whole pass
-(`reading`) when somebody asks, the poll is due, or the server tells of another mailbox (`listening`), else only a look
-at the selected mailbox, if that has news. At rest the task waits in IDLE on INBOX, or for the poll where there is no
-IDLE, and a wake-up ends the wait; before resting, INBOX is compared with what is known, since SELECT reports no event.
-An error that reaches no message and no mailbox ends the connection and the run. The supervisor starts another run, and
-what was recorded is where it goes on.
+(`reading`) when somebody asks or the poll is due, else only a look at the selected mailbox, if that has news, and at
+others of which the server tells over a connection of their own (`listening`). At rest the task waits in IDLE on INBOX,
+or for the poll where there is no IDLE, and a wake-up ends the wait; before resting, INBOX is compared with what is
+known, since SELECT reports no event. An error that reaches no message and no mailbox ends the connection and the run.
+The supervisor starts another run, and what was recorded is where it goes on.
 """
 
 import asyncio
@@ -113,7 +113,7 @@ class ImapAccount:
         )
         self._push = self._reading.push
         self._elsewhere = NewsElsewhere(self._reading.mailboxes.known)
-        self._listens = listens
+        self._can_listen = listens
         self._listening: Listening | None = None
         self._at_rest = AtRest(account.db)
         self._is_connected = False
@@ -153,12 +153,17 @@ class ImapAccount:
                     log.warning("connection_lost", account=self._account.name, error=str(error))
                     is_again = True
                 finally:
-                    await self._end_listening()
+                    if (listening := self._listening) is not None:
+                        listening.cancel()
                     self._is_connected, self._activity.link = False, None
                     self._refused |= connection.refused
                     self._reading.end(connection)
                     self._incoming.rest()
                     await connection.aclose()
+                    if listening is not None:
+                        await listening.ended()
+                        self._can_listen &= not listening.is_in_vain
+                        self._listening = None
         except SyncdError as error:
             self.requests.fail(error)
             raise
@@ -199,12 +204,11 @@ class ImapAccount:
         return connection
 
     def _listen(self, connection: ImapConnection) -> None:
-        """Begin to hear of all mailboxes, at the first rest of a connection."""
+        """Begin to hear of other mailboxes, at the first rest of a connection."""
         from syncd.imap.news.listener import Listener, can_tell  # noqa: PLC0415  # a sync by itself listens to nobody
         from syncd.sync.imap.listening import Listening  # noqa: PLC0415
 
-        is_allowed = self._config.max_connections > 1 and can_tell(connection.capabilities)
-        if self._listening is not None or not is_allowed:
+        if self._config.max_connections == 1 or not can_tell(connection.capabilities):
             return
 
         async def connect() -> Listener:
@@ -212,11 +216,6 @@ class ImapAccount:
             return await self._log_in(Listener)
 
         self._listening = Listening(self._account, self._elsewhere, connect=connect)
-
-    async def _end_listening(self) -> None:
-        if self._listening is not None:
-            await self._listening.end()
-            self._listening = None
 
     def _rung_of(self, connection: ImapConnection) -> str:
         rung = offered_rung(connection.capabilities, self._quirks, enabled=connection.enabled)
@@ -237,7 +236,8 @@ class ImapAccount:
             is_new = not (is_first and is_again)
             rests = not is_first and bool(self._at_rest) and self._is_quiet
             await self._elsewhere.compare()
-            is_due = self._timer.is_due or self._elsewhere.is_due
+            elsewhere = self._elsewhere.due
+            is_due = self._timer.is_due or elsewhere.is_listing
             if not rests:
                 if asked and is_new:
                     self._failures.end_waits()
@@ -252,7 +252,7 @@ class ImapAccount:
             if asked is Asked.LOOK or is_first or is_due:
                 self._timer.begin()
                 is_first = False
-                with self._elsewhere.passing():
+                with self._elsewhere.looking():
                     if await self._reading.run_pass(connection, is_at_rest=rests) and self._is_quiet:
                         await self._at_rest.end()
                 await self._reading.look_again(connection, waits=bool(asked) or self.requests.are_awaited)
@@ -270,6 +270,9 @@ class ImapAccount:
                 if has_news and not is_put_off:
                     await self._reading.look_at_selected(connection)
                 was_put_off = has_news and is_put_off
+                if elsewhere:
+                    with self._elsewhere.looking():
+                        await self._reading.look_at(connection, elsewhere.mailboxes)
             await self._reading.follow(connection)
             await self._reading.restore(connection)
             has_news = self._answers(wake) and await self._rest(connection, wake, hears_out=loop.time() < asked_until)
@@ -293,7 +296,7 @@ class ImapAccount:
         if hears_out:
             await self._hear_out(wake)
         self._incoming.rest()
-        if self._listens:
+        if self._can_listen and self._listening is None:
             self._listen(connection)
         waits_s = (
             self._timer.left_s,

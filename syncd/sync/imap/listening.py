@@ -1,83 +1,119 @@
-"""Floor 4: the second connection of an account whose server has NOTIFY, which hears of all mailboxes.
+"""Floor 4: the second connection of an account whose server has NOTIFY, which hears of other mailboxes than INBOX.
 
 Theory. It is a help that nobody waits for. It begins when the account has come to rest for the first time, and ends
-with the account's own connection; while it cannot be had, mailboxes are polled as they are on other servers. What it
-hears is compared with what is known, and wakes the account only where that differs.
+with the account's own connection; while it cannot be had, mailboxes are polled as they are on other servers. A login
+that is refused is not tried again: what to log in with is the account's to find out, at its own next login. What is
+heard wakes the account only where it differs from what is known.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
-from syncd.errors import RefusedError, SyncdError
+from syncd.errors import RefusedError, SyncdError, Temper, text_of
+from syncd.imap.answers.refusals import NotUnderstoodError
 from syncd.imap.news.listener import Listener
 from syncd.log import log
 from syncd.sync.accounts.served_account import ServedAccount
 from syncd.sync.backoff import Backoff
+from syncd.sync.imap.heard import unheard
 from syncd.sync.imap.news_elsewhere import NewsElsewhere
 
 _AFTER_REFUSAL_S = 900.0
-"""A server may be out of connections for this user, or take a login that it refuses for an attack."""
+"""A server may be out of connections for this user."""
 _STABLE_S = 60.0
+_FROM_WITHIN = "listening was cancelled from within"
+"""By a library: nobody has ended it."""
+_FOR_GOOD = frozenset({"BADEVENT", "NOTIFICATIONOVERFLOW"})
+"""With these codes a server refuses what is asked, and not this time only (RFC 5465 §5.8, §8)."""
 
 
 class Listening:
-    """Listen to the server of an account for as long as its own connection holds."""
+    """Listen to the server of an account until `cancel`."""
 
     def __init__(
-        self, account: ServedAccount, news: NewsElsewhere, *, connect: Callable[[], Awaitable[Listener]]
+        self,
+        account: ServedAccount,
+        news: NewsElsewhere,
+        *,
+        connect: Callable[[], Awaitable[Listener]],
     ) -> None:
         """connect: returns a connection that is logged in."""
         self._account = account
         self._news = news
         self._connect = connect
+        self._backoff = Backoff()
+        self._since: float | None = None
+        self.is_in_vain = False
+        """Whether the server does not do this, so that it is not to be asked over another connection."""
         self._task = asyncio.create_task(self._run())
 
-    async def end(self) -> None:
-        """Listen no more; returns once the connection is closed."""
+    def cancel(self) -> None:
+        """Listen no more; the connection is closed at once, without a word."""
         self._task.cancel()
+
+    async def ended(self) -> None:
+        """Wait until nothing is left of it."""
         await asyncio.wait([self._task])
 
     async def _run(self) -> None:
-        backoff, loop = Backoff(), asyncio.get_running_loop()
-        try:
-            while True:
-                began = loop.time()
-                try:
-                    await self._listen()
-                except SyncdError as error:
-                    if loop.time() - began > _STABLE_S:
-                        backoff.succeeded()
-                    wait_s = backoff.failed(error)
-                    if isinstance(error, RefusedError):
-                        wait_s = max(wait_s, _AFTER_REFUSAL_S)
-                    log.warning("listening_ended", account=self._account.name, error=str(error), retry_s=round(wait_s))
-                    await asyncio.sleep(wait_s)
-        except Exception:
-            log.exception("listening_failed", account=self._account.name)
+        while True:
+            try:
+                await self._listen()
+            except Exception as caught:
+                error = caught
+            except asyncio.CancelledError:
+                if (ours := asyncio.current_task()) is None or ours.cancelling():
+                    raise
+                error = SyncdError(_FROM_WITHIN)
+            if (wait_s := self._wait_s(error)) is None:
+                return
+            await asyncio.sleep(wait_s)
 
     async def _listen(self) -> NoReturn:
         listener = await self._connect()
-        works = (listener.listen(self._news.told, on_begin=self._begun), self._hear())
+        begun: asyncio.Future[frozenset[bytes]] = asyncio.get_running_loop().create_future()
+        works = (listener.listen(self._news.told, on_begin=begun.set_result), self._hear(begun))
         tasks = [asyncio.ensure_future(work) for work in works]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in tasks:
-                if task.done():
-                    task.result()
-            raise AssertionError("both go on until they raise")
         finally:
-            self._account.activity.hears_all = False
+            self._account.activity.unheard = None
             for task in tasks:
                 task.cancel()
-            await listener.aclose()  # without a word: in IDLE it would be a round trip, and the line may be gone
+            await listener.aclose()
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
+        raise next((end for end in ends if isinstance(end, Exception)), SyncdError(_FROM_WITHIN))
 
-    def _begun(self) -> None:
-        self._account.activity.hears_all = True
+    async def _hear(self, begun: asyncio.Future[frozenset[bytes]]) -> NoReturn:
+        told_of = await begun
+        self._since = asyncio.get_running_loop().time()
+        self._account.activity.unheard = unheard(told_of, await self._news.known())
         log.info("account_listens", account=self._account.name)
-
-    async def _hear(self) -> NoReturn:
         while True:
             await self._news.told.heard()
             if await self._news.compare():
                 self._account.wake.set()
+
+    def _wait_s(self, error: Exception) -> float | None:
+        """Return after how long to try again, None: not over this connection of the account."""
+        now = asyncio.get_running_loop().time()
+        if self._since is not None and now - self._since > _STABLE_S:
+            self._backoff.succeeded()
+        self._since = None
+        wait_s: float | None = self._backoff.failed(error)
+        if isinstance(error, RefusedError):
+            self.is_in_vain = isinstance(error, NotUnderstoodError) or error.code in _FOR_GOOD
+            is_over = self.is_in_vain or error.temper is Temper.GIVE_UP
+            wait_s = None if is_over else _AFTER_REFUSAL_S
+        is_known = isinstance(error, SyncdError)
+        log.log(
+            logging.WARNING if is_known else logging.ERROR,
+            "listening_ended",
+            account=self._account.name,
+            error=text_of(error),
+            retry_in_s=None if wait_s is None else round(wait_s),
+            exc_info=None if is_known else error,
+        )
+        return wait_s

@@ -1,8 +1,5 @@
 """Floor 4: what LIST, STATUS and SELECT tell of a mailbox, against what is known of it."""
 
-from collections.abc import Iterable
-
-from syncd.imap.answers.elsewhere import Elsewhere
 from syncd.imap.connection import ImapConnection
 from syncd.imap.types import ListEntry, Resync, SelectResult, StatusRow
 from syncd.mail.mailbox import from_wire, is_selected
@@ -66,23 +63,3 @@ def is_unchanged(mailbox: MailboxRow, status: StatusRow | None) -> bool:
         cursor.highestmodseq,
         cursor.exists_count,
     )
-
-
-def is_news(told: Elsewhere, known: Iterable[MailboxRow]) -> bool:
-    """Tell whether anything that was told unasked differs from what is known of these mailboxes.
-
-    Of one that is not synced nothing is new but its name. Nor of INBOX, for that IDLE tells, and sooner.
-    """
-    rows = {row.wire_name: row for row in known}
-    if told.is_partial or any(is_there is not (name in rows) for name, is_there in told.names.items()):
-        return True
-    counts = ((rows.get(name), status) for name, status in told.counts.items())
-    return any(row is None or (row.is_synced and not row.name.is_inbox and _differs(row, it)) for row, it in counts)
-
-
-def _differs(mailbox: MailboxRow, status: StatusRow) -> bool:
-    """Tell whether a count of those that were told is not the known one; one that is not known tells nothing."""
-    cursor = mailbox.cursor
-    told = (status.uidvalidity, status.uidnext, status.highestmodseq, status.messages)
-    counts = (cursor.uidvalidity, cursor.uidnext, cursor.highestmodseq, cursor.exists_count)
-    return any(None not in (now, before) and now != before for now, before in zip(told, counts, strict=True))

@@ -208,14 +208,21 @@ class ImapReading:
         """Read the selected mailbox, and where the messages may be that went from it."""
         events = connection.drain_events()  # the look at the mailbox says what they said
         for mailbox in [row for row in await self.mailboxes.synced() if row.wire_name == connection.selected]:
-            is_half = await self._may_be_half(mailbox, events)
-            with self._halves.unseen(self._account.name) if is_half else nullcontext():
-                self._steps.vanished.discard(mailbox.id)
-                await self._steps.run(connection, mailbox, self._steps.read_rows)
-                if self._suspicions.has(mailbox.id) or mailbox.id in self._steps.vanished:
-                    await self._look_at_arrivals(connection, apart_from=mailbox)
-                await self._record_confirmed()
-            await self._steps.run(connection, mailbox, self._steps.read_bodies)
+            await self._look_at(connection, mailbox, is_half=await self._may_be_half(mailbox, events))
+
+    async def look_at(self, connection: ImapConnection, mailbox_ids: Collection[int]) -> None:
+        """Read these mailboxes, and where the messages may be that went from them."""
+        for mailbox in [row for row in await self.mailboxes.synced() if row.id in mailbox_ids]:
+            await self._look_at(connection, mailbox, is_half=True)
+
+    async def _look_at(self, connection: ImapConnection, mailbox: MailboxRow, *, is_half: bool) -> None:
+        with self._halves.unseen(self._account.name) if is_half else nullcontext():
+            self._steps.vanished.discard(mailbox.id)
+            await self._steps.run(connection, mailbox, self._steps.read_rows)
+            if self._suspicions.has(mailbox.id) or mailbox.id in self._steps.vanished:
+                await self._look_at_arrivals(connection, apart_from=mailbox)
+            await self._record_confirmed()
+        await self._steps.run(connection, mailbox, self._steps.read_bodies)
 
     def has_observed(self, connection: ImapConnection) -> bool:
         """Tell whether all was observed that happened in the selected mailbox before it was selected."""

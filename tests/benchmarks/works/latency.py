@@ -111,7 +111,9 @@ class _Scene:
             announced.append(arrived_s - _first(self._line.heard(), "STATUS", since_s=began_s))
             delivered.append(arrived_s - began_s)
         self._quantiles("from the announcement of another mailbox to all devices", announced)
-        self._row("from the delivery into another mailbox to all devices, p50", quantile(delivered, 0.5), _END_TO_END_MS)
+        self._row(
+            "from the delivery into another mailbox to all devices, p50", quantile(delivered, 0.5), _END_TO_END_MS
+        )
 
     def _from_device(self) -> None:
         """Flag on one device, each message only when nobody says anything any more."""

@@ -273,6 +273,10 @@ def test_account_says_how_it_is_connected(changes: dict[str, Any], said: str) ->
             "news of all mailboxes by push (IDLE, NOTIFY); all is looked at every 5 min, next in 1 min",
         ),
         (
+            NewsStatus(True, "INBOX", 1, "not_told", 300.0, NOW + 60),
+            "of 1 mailbox by poll every 5 min, next in 1 min (the server does not tell of those)",
+        ),
+        (
             NewsStatus(False, None, 12, "no_idle", 300.0, NOW),
             "news by poll every 5 min, next now (the server has no push (IDLE))",
         ),
