@@ -44,14 +44,19 @@ class Elsewhere:
             case ListEntry(octets=octets, attributes=attributes):
                 self._names[octets] = _NO_MAILBOXES.isdisjoint(one.lower() for one in attributes)
             case Status(kind="NO" | "BAD"):
-                self.is_partial = True  # Dovecot: "NOTIFY error, some events may have got lost"
+                self.miss()  # Dovecot: "NOTIFY error, some events may have got lost"
             case _:
                 return False
         if len(self._counts) + len(self._names) > KEPT_MAX:
             self.forget()
-            self.is_partial = True
+            self.miss()
         self._heard.set()
         return True
+
+    def miss(self) -> None:
+        """Note that there may be something that was not told."""
+        self.is_partial = True
+        self._heard.set()
 
     def forget(self) -> None:
         """Forget what was told so far."""

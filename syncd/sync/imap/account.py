@@ -238,6 +238,7 @@ class ImapAccount:
             await self._elsewhere.compare()
             elsewhere = self._elsewhere.due
             is_due = self._timer.is_due or elsewhere.is_listing
+            is_poll = self._timer.is_due and not (asked or is_first)
             if not rests:
                 if asked and is_new:
                     self._failures.end_waits()
@@ -253,8 +254,11 @@ class ImapAccount:
                 self._timer.begin()
                 is_first = False
                 with self._elsewhere.looking():
-                    if await self._reading.run_pass(connection, is_at_rest=rests) and self._is_quiet:
-                        await self._at_rest.end()
+                    is_as_known = await self._reading.run_pass(connection, is_at_rest=rests)
+                if is_as_known and self._is_quiet:
+                    await self._at_rest.end()
+                if is_poll and not is_as_known and self._listening is not None:
+                    self._listening.renew()  # it was not told
                 await self._reading.look_again(connection, waits=bool(asked) or self.requests.are_awaited)
                 self.requests.answer()
             else:

@@ -16,10 +16,11 @@ from syncd.values import Value
 class Heard(Value):
     """Say what there is to look at. is_listing: LIST is to be asked; mailboxes: the ids of those with other counts.
 
-    strangers: names with counts that nobody knows; is_listing is set for those as well.
+    has_names: a mailbox came or went. strangers: names with counts that nobody knows. is_listing is set for both.
     """
 
     is_listing: bool = False
+    has_names: bool = False
     mailboxes: frozenset[int] = frozenset()
     strangers: frozenset[bytes] = frozenset()
 
@@ -36,10 +37,10 @@ def heard(told: Elsewhere, known: Iterable[MailboxRow], *, strangers: Collection
     Of a mailbox that is not synced by choice nothing is new but its name. Nor of INBOX: IDLE tells of that, and sooner.
     """
     rows = {_folded(row.wire_name): row for row in known}
-    is_listing, mailboxes, unknown = told.is_partial, set(), set()
+    is_listing, has_names, mailboxes, unknown = told.is_partial, False, set(), set()
     for octets, is_there in told.names.items():
         row = _found(rows, octets)
-        is_listing |= is_there is not (row is not None and row.is_there)
+        has_names |= is_there is not (row is not None and row.is_there)
     for octets, status in told.counts.items():
         row = _found(rows, octets)
         if row is None:
@@ -48,7 +49,8 @@ def heard(told: Elsewhere, known: Iterable[MailboxRow], *, strangers: Collection
             is_listing = True  # so far there were only mailboxes inside of it
         elif row.is_synced and row.is_listed and not row.name.is_inbox and _differs(row, status):
             mailboxes.add(row.id)
-    return Heard(is_listing or bool(unknown), frozenset(mailboxes), frozenset(unknown))
+    is_listing |= has_names or bool(unknown)
+    return Heard(is_listing, has_names, frozenset(mailboxes), frozenset(unknown))
 
 
 def unheard(told_of: Iterable[bytes], known: Iterable[MailboxRow]) -> frozenset[str]:

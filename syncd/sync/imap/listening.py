@@ -4,6 +4,10 @@ Theory. It is a help that nobody waits for. It begins when the account has come 
 with the account's own connection; while it cannot be had, mailboxes are polled as they are on other servers. A login
 that is refused is not tried again: what to log in with is the account's to find out, at its own next login. What is
 heard wakes the account only where it differs from what is known.
+
+Trap: Dovecot 2.3 may go deaf: where a mailbox is renamed within a second or so after another change of names, it tells
+that late or never, and sometimes nothing at all from then on. So the connection is made anew once names have changed
+and it is quiet again, and whenever a poll finds what was not told; a new one begins with how all mailboxes are.
 """
 
 import asyncio
@@ -23,6 +27,7 @@ from syncd.sync.imap.news_elsewhere import NewsElsewhere
 _AFTER_REFUSAL_S = 900.0
 """A server may be out of connections for this user."""
 _STABLE_S = 60.0
+_QUIET_S = 3.0
 _FROM_WITHIN = "listening was cancelled from within"
 """By a library: nobody has ended it."""
 _FOR_GOOD = frozenset({"BADEVENT", "NOTIFICATIONOVERFLOW"})
@@ -45,6 +50,8 @@ class Listening:
         self._connect = connect
         self._backoff = Backoff()
         self._since: float | None = None
+        self._heard_at = 0.0
+        self._is_doubted = asyncio.Event()
         self.is_in_vain = False
         """Whether the server does not do this, so that it is not to be asked over another connection."""
         self._task = asyncio.create_task(self._run())
@@ -57,44 +64,71 @@ class Listening:
         """Wait until nothing is left of it."""
         await asyncio.wait([self._task])
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self._listen()
-            except Exception as caught:
-                error = caught
-            except asyncio.CancelledError:
-                if (ours := asyncio.current_task()) is None or ours.cancelling():
-                    raise
-                error = SyncdError(_FROM_WITHIN)
-            if (wait_s := self._wait_s(error)) is None:
-                return
-            await asyncio.sleep(wait_s)
+    def renew(self) -> None:
+        """Listen over another connection as soon as nothing is told for a moment: this one may be deaf."""
+        self._is_doubted.set()
 
-    async def _listen(self) -> NoReturn:
+    async def _run(self) -> None:
+        try:
+            while True:
+                try:
+                    await self._listen()
+                    continue
+                except Exception as caught:
+                    error = caught
+                except asyncio.CancelledError:
+                    if (ours := asyncio.current_task()) is None or ours.cancelling():
+                        raise
+                    error = SyncdError(_FROM_WITHIN)
+                self._account.activity.unheard = None
+                if (wait_s := self._wait_s(error)) is None:
+                    return
+                await asyncio.sleep(wait_s)
+        finally:
+            self._account.activity.unheard = None
+
+    async def _listen(self) -> None:
+        """Listen over one connection, until it is to be renewed; raises what ended it."""
         listener = await self._connect()
+        self._is_doubted.clear()
         begun: asyncio.Future[frozenset[bytes]] = asyncio.get_running_loop().create_future()
-        works = (listener.listen(self._news.told, on_begin=begun.set_result), self._hear(begun))
+        works = (listener.listen(self._news.told, on_begin=begun.set_result), self._hear(begun), self._doubt())
         tasks = [asyncio.ensure_future(work) for work in works]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._account.activity.unheard = None
             for task in tasks:
                 task.cancel()
             await listener.aclose()
             ends = await asyncio.gather(*tasks, return_exceptions=True)
-        raise next((end for end in ends if isinstance(end, Exception)), SyncdError(_FROM_WITHIN))
+        for end in ends:
+            if isinstance(end, Exception):
+                raise end
+        if ends[-1] is not None:
+            raise SyncdError(_FROM_WITHIN)
 
     async def _hear(self, begun: asyncio.Future[frozenset[bytes]]) -> NoReturn:
         told_of = await begun
-        self._since = asyncio.get_running_loop().time()
-        self._account.activity.unheard = unheard(told_of, await self._news.known())
-        log.info("account_listens", account=self._account.name)
+        before, self._since = self._account.activity.unheard, asyncio.get_running_loop().time()
+        lacking = unheard(told_of, await self._news.known())
+        if before is not None and not lacking <= before:
+            self._news.told.miss()  # one may have gone while nobody listened
+        self._account.activity.unheard = lacking
+        log.info("listening_began", account=self._account.name)
         while True:
             await self._news.told.heard()
-            if await self._news.compare():
+            self._heard_at = asyncio.get_running_loop().time()
+            is_any = await self._news.compare()
+            if self._news.has_names:
+                self.renew()
+            if is_any:
                 self._account.wake.set()
+
+    async def _doubt(self) -> None:
+        """Return when the connection is to be renewed."""
+        await self._is_doubted.wait()
+        while (left_s := self._heard_at + _QUIET_S - asyncio.get_running_loop().time()) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(left_s)
 
     def _wait_s(self, error: Exception) -> float | None:
         """Return after how long to try again, None: not over this connection of the account."""

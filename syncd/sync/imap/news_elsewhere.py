@@ -44,6 +44,11 @@ class NewsElsewhere:
             self.told.forget()
         return bool(self._heard) and not before
 
+    @property
+    def has_names(self) -> bool:
+        """Tell whether it is news that a mailbox came or went."""
+        return self._heard.has_names
+
     def wait_s(self) -> float | None:
         """Return the time until a look is due, None when nothing is new."""
         return max(self._not_before - self._now(), 0.0) if self._heard else None

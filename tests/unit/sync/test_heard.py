@@ -35,6 +35,7 @@ _AS_KNOWN = StatusRow(b"Work", messages=3, uidnext=5, uidvalidity=9, highestmods
 _CHANGED = replace(_AS_KNOWN, highestmodseq=8)
 _OTHERS = Heard(mailboxes=frozenset({1}))
 _LIST = Heard(is_listing=True)
+_NAMES = Heard(is_listing=True, has_names=True)
 
 
 def _told(*counts: StatusRow, **names: bool) -> Elsewhere:
@@ -65,8 +66,8 @@ def test_counts_without_a_mod_sequence_say_nothing_of_flags() -> None:
 
 
 def test_name_that_comes_or_goes_is_a_cause_to_ask_for_all() -> None:
-    assert heard(_told(New=True), [_WORK]) == _LIST
-    assert heard(_told(Work=False), [_WORK]) == _LIST
+    assert heard(_told(New=True), [_WORK]) == _NAMES
+    assert heard(_told(Work=False), [_WORK]) == _NAMES
     assert heard(_told(StatusRow(b"New", messages=0)), [_WORK]) == replace(_LIST, strangers=frozenset({b"New"}))
 
 
@@ -86,7 +87,7 @@ def test_mailbox_that_was_only_a_name_is_one_once_it_has_counts() -> None:
     name_only = replace(_WORK, is_selectable=False)
 
     assert heard(_told(_CHANGED), [name_only]) == _LIST
-    assert heard(_told(Work=True), [name_only]) == _LIST
+    assert heard(_told(Work=True), [name_only]) == _NAMES
     assert heard(_told(Work=False), [name_only]) == NOTHING
 
 
@@ -94,7 +95,7 @@ def test_what_happens_in_a_mailbox_that_is_not_synced_is_no_news() -> None:
     unselected = replace(_WORK, is_selected=False)
 
     assert heard(_told(_CHANGED), [unselected]) == NOTHING
-    assert heard(_told(Work=False), [unselected]) == _LIST
+    assert heard(_told(Work=False), [unselected]) == _NAMES
 
 
 def test_of_inbox_nothing_is_news_but_its_name() -> None:
@@ -104,7 +105,7 @@ def test_of_inbox_nothing_is_news_but_its_name() -> None:
     for spelled in (b"INBOX", b"Inbox"):
         assert heard(_told(replace(_CHANGED, octets=spelled)), [inbox]) == NOTHING
     assert heard(_told(inbox=True), [inbox]) == NOTHING
-    assert heard(_told(INBOX=False), [inbox]) == _LIST
+    assert heard(_told(INBOX=False), [inbox]) == _NAMES
 
 
 def test_names_are_known_in_utf_8_and_in_modified_utf_7() -> None:
@@ -113,7 +114,7 @@ def test_names_are_known_in_utf_8_and_in_modified_utf_7() -> None:
 
     for octets in (name.encode(), row.wire_name):
         assert heard(_told(replace(_CHANGED, octets=octets)), [row]) == _OTHERS
-    assert heard(_told(**{name: False}), [row]) == _LIST
+    assert heard(_told(**{name: False}), [row]) == _NAMES
     assert heard(_told(replace(_CHANGED, octets=b"B\xfccher")), [row]).strangers == {b"B\xfccher"}
 
 
