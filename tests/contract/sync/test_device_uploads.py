@@ -368,26 +368,31 @@ async def test_wire_that_breaks_anywhere_leaves_one_message(tmp_path: Path, user
 
 
 async def test_refused_file_stays_and_is_told_once(tmp_path: Path, make_dovecot: MakeDovecot, mail_user: str) -> None:
-    """One of ten is refused: nine are there, and it is tried again when somebody asks."""
+    """One of ten is refused, in the middle of a command: nine are there, and it is tried again when somebody asks."""
     user = Provider(make_dovecot(capability=NO_LITERAL_PLUS), mail_user)
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
-        await house.settle()
-        size = b"{%d}" % len(letter("big", lines=40))
-        tap.refuses = lambda line: size in line
-        for key in (f"n{number}" for number in range(9)):
+    async with Tap(user.server.imap_port) as tap:
+        house = house_of(tmp_path, user, port=tap.port)
+        async with house:
+            await house.settle()
+        for key in (f"n{number}" for number in range(9)):  # while nobody looks, for then they are sent together
             add(house, "laptop", key)
-        path = add(house, "laptop", "big", octets=letter("big", lines=40))
-        await house.settle()
+        path = add(house, "laptop", "n4_big", octets=letter("n4_big", lines=40))
+        size = b"{%d}" % len(letter("n4_big", lines=40))
+        tap.refuses = lambda line: size in line
 
-        assert len(user.flags()) == 9
-        assert path.exists()
-        rows = await house.rows(select(schema.journal.c.error).where(schema.journal.c.error.is_not(None)))
-        assert [row.error for row in rows] == ['append refused by the server: "not this"']
+        async with house:
+            await house.settle()
 
-        tap.refuses = lambda line: False
-        await house.ask("work")
-        await house.settle()
-        assert len(user.flags()) == 10
+            assert house.activities["work"].logins == 1
+            assert len(user.flags()) == 9
+            assert path.exists()
+            rows = await house.rows(select(schema.journal.c.error).where(schema.journal.c.error.is_not(None)))
+            assert [row.error for row in rows] == ['append refused by the server: "not this"']
+
+            tap.refuses = lambda line: False
+            await house.ask("work")
+            await house.settle()
+            assert len(user.flags()) == 10
 
 
 @pytest.mark.parametrize("is_half_true", [False, True])
