@@ -254,7 +254,7 @@ async def test_emptied_file_is_no_message_and_its_message_comes_back(tmp_path: P
     told at once.
     """
     user.receive("a")
-    async with house_of(tmp_path, user, devices=TWO) as house:
+    async with house_of(tmp_path, user) as house:
         await house.settle()
         emptied = [next(replica.files()).path for replica in house.replicas()]
         file = schema.replica_message.c
