@@ -18,7 +18,7 @@ import ssl
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -28,7 +28,7 @@ from typing import Literal, Self
 from tests.servers import debian
 from tests.servers.certificates import write_certificates, write_self_signed
 from tests.servers.delivery import Delivery, append_all
-from tests.servers.dovecot_conf import ClientCertificates, Settings, Storage, render
+from tests.servers.dovecot_conf import SPECIAL_USE, ClientCertificates, Settings, Storage, render
 from tests.servers.identity import Identity, ServerUnavailable, server_identity
 from tests.servers.ports import HOST, free_ports
 
@@ -63,6 +63,7 @@ class Dovecot:
     `capability` replaces what IMAP announces (see `capabilities.without`); `separator` is the hierarchy delimiter.
     `self_signed_for` is the only name of a certificate that no authority signed. `client_certificates`: EXTERNAL is
     offered, and a certificate of `ca_directory` says who somebody is; where one is needed nobody logs in without.
+    `special_use` are the mailboxes that each user has from the start, called by their use.
     Ports, certificates and mail stay the same over `stop` or `kill` and `start`; leaving the context ends everything.
     """
 
@@ -81,6 +82,7 @@ class Dovecot:
         certificate_left: datetime.timedelta = datetime.timedelta(days=1),
         self_signed_for: str = "",
         client_certificates: ClientCertificates = "no",
+        special_use: Sequence[str] = SPECIAL_USE,
     ) -> None:
         self._identity = server_identity()
         self._program = find_program()
@@ -118,6 +120,7 @@ class Dovecot:
             separator=separator,
             storage=storage,
             client_certificates=client_certificates,
+            special_use=special_use,
         )
         self._config.write_text(render(settings, self._program.version) + extra_config)
         for path in (self._home, *self._home.iterdir()):

@@ -1,5 +1,6 @@
 """The configuration text of a test Dovecot, for 2.3 (Debian 12) and for 2.4 (Debian 13)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -8,7 +9,10 @@ from tests.servers.identity import Identity
 
 Storage = Literal["sdbox", "maildir"]
 ClientCertificates = Literal["no", "taken", "needed"]
-_SPECIAL_USE = ("Drafts", "Sent", "Trash", "Junk")
+SPECIAL_USE = ("Drafts", "Sent", "Trash", "Junk")
+"""What users have from the start at most providers."""
+FEW_SPECIAL_USE = ("Drafts", "Trash")
+"""What most tests of the engine need: each mailbox more is made on each device of each of them."""
 _PATHS = {"sdbox": "~/sdbox", "maildir": "~/Maildir"}
 
 
@@ -60,6 +64,7 @@ class Settings:
     separator: str
     storage: Storage
     client_certificates: ClientCertificates
+    special_use: Sequence[str]
 
 
 def render(settings: Settings, version: tuple[int, int]) -> str:
@@ -170,7 +175,7 @@ mailbox_list_index = yes
 namespace inbox {{
   inbox = yes
   separator = {settings.separator}
-{"".join(_special_use(name) for name in _SPECIAL_USE)}}}
+{"".join(map(_special_use, settings.special_use))}}}
 
 service auth {{
   client_limit = 4000

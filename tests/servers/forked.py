@@ -1,7 +1,8 @@
 """Processes that run syncd as `python -m syncd` does, without the second of importing with which that begins.
 
-They are forks of a process that has imported everything and does nothing else. What a command imports is not to be seen
-in them, nor how long that takes: a test of that starts Python itself.
+They are forks of a process that has imported everything, has worked out what all need (`tests.warmed`), and does
+nothing else. What a command imports is not to be seen in them, nor how long that takes: a test of that starts Python
+itself.
 """
 
 import multiprocessing
@@ -26,6 +27,7 @@ _IMPORTED = (
     "syncd.daemon.foreground",
     "syncd.daemon.people.restoring",
     "tests.crash.child",
+    "tests.warmed",
 )
 
 

@@ -3,15 +3,18 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from syncd.imap.news.observe import Rung
+from tests.contract.sync.house import MakeDovecot
 from tests.contract.sync.provider import Provider
 from tests.servers.capabilities import NO_CONDSTORE, NO_QRESYNC
 from tests.servers.dovecot import Dovecot
+from tests.servers.dovecot_conf import FEW_SPECIAL_USE
 from tests.servers.identity import ServerUnavailable
 
 CAPABILITIES = {Rung.QRESYNC: None, Rung.CONDSTORE: NO_QRESYNC, Rung.LISTING: NO_CONDSTORE}
@@ -30,6 +33,19 @@ def server(rung: Rung, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dov
     """Yield a Dovecot that can stand on the rung and on no higher one."""
     with _started(tmp_path_factory.mktemp(f"dovecot-{rung.name}"), capability=CAPABILITIES[rung]) as dovecot:
         yield dovecot
+
+
+@pytest.fixture(scope="session")
+def dovecot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dovecot]:
+    """Yield a Dovecot with all its capabilities, and few mailboxes."""
+    with _started(tmp_path_factory.mktemp("dovecot")) as dovecot:
+        yield dovecot
+
+
+@pytest.fixture
+def make_dovecot(make_dovecot: MakeDovecot) -> MakeDovecot:
+    """Return what starts a Dovecot of the test's own, with few mailboxes unless it is told which."""
+    return partial(make_dovecot, special_use=FEW_SPECIAL_USE)
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +70,7 @@ def user(dovecot: Dovecot, mail_user: str) -> Provider:
 @contextmanager
 def _started(directory: Path, **settings: Any) -> Iterator[Dovecot]:
     try:
-        dovecot = Dovecot(directory, **settings)
+        dovecot = Dovecot(directory, special_use=FEW_SPECIAL_USE, **settings)
     except ServerUnavailable as error:
         if os.environ.get("CI"):
             raise

@@ -12,6 +12,9 @@ from tests.servers.dovecot import HOST
 
 _BODIES = re.compile(rb"(?i)UID FETCH ([\d:,]+) \(UID BODY\.PEEK\[\]\)")
 _UNASKED = re.compile(rb"\{(\d+)\+\}\r\n$")
+_LITERAL = re.compile(rb"\{(\d+)\+?\}\r\n$")
+_NO_MORE = b" {0}\r\n"
+"""An empty literal, by which a client takes back a MULTIAPPEND that it has begun (RFC 3502 6.3.11)."""
 Hook = Callable[[bytes], Awaitable[None]]
 
 
@@ -21,6 +24,32 @@ def _never(_: bytes) -> bool:
 
 def _nothing(_: bytes) -> bytes:
     return b""
+
+
+class _Command:
+    """Tell of the lines of a client which command they belong to; some go on after a literal, and some are of one."""
+
+    def __init__(self) -> None:
+        self.tag = b""
+        self.goes_on = False
+        """Whether the last line was no command's first."""
+        self._literal_left = 0
+        self._is_open = False
+
+    def hear(self, line: bytes) -> None:
+        self.goes_on = self._is_open
+        if self._literal_left >= len(line):
+            self._literal_left -= len(line)
+            return
+        rest = line[self._literal_left :]
+        if not self._is_open:
+            self.tag = rest.partition(b" ")[0].strip()
+        announced = _LITERAL.search(rest)
+        self._is_open, self._literal_left = announced is not None, int(announced[1]) if announced else 0
+
+    def end(self) -> None:
+        """Let the next line begin a command, whatever this one announced."""
+        self._is_open, self._literal_left = False, 0
 
 
 class Tap:
@@ -36,7 +65,10 @@ class Tap:
         self.before_line: Hook | None = None
         """Called with each line of a client before it is forwarded."""
         self.refuses: Callable[[bytes], bool] = _never
-        """Tells which lines of a client the server never sees, with the literals that they announce."""
+        """Tells which lines of a client the server never sees, with the literals that they announce.
+
+        One that goes on with a command ends it: of that the server keeps nothing, as of any that it refuses.
+        """
         self.refusal = b"NO not this"
         """What is answered to them."""
         self.alters: Callable[[bytes], bytes] = bytes
@@ -77,8 +109,9 @@ class Tap:
             from_server, to_server = await asyncio.open_connection(HOST, self._target)
         except OSError:
             return
-        upward = asyncio.create_task(self._forward_lines(reader, to_server, writer))
-        downward = asyncio.create_task(self._forward_octets(from_server, writer))
+        refused: set[bytes] = set()  # the tags of commands that the server had begun to read
+        upward = asyncio.create_task(self._forward_lines(reader, to_server, writer, refused))
+        downward = asyncio.create_task(self._forward_octets(from_server, writer, refused))
         try:
             await asyncio.wait((upward, downward), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -88,11 +121,17 @@ class Tap:
             to_server.transport.abort()
 
     async def _forward_lines(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: asyncio.StreamWriter
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        client: asyncio.StreamWriter,
+        refused: set[bytes],
     ) -> None:
+        command = _Command()
         with suppress(OSError, asyncio.IncompleteReadError):
             while True:
                 line = await reader.readuntil(b"\n")
+                command.hear(line)
                 if found := _BODIES.search(line):
                     self.bodies.append(UidSet.parse(found[1].decode()))
                 self.lines.append(line.strip())
@@ -108,18 +147,27 @@ class Tap:
                     while found := _UNASKED.search(rest):  # MULTIAPPEND has several
                         await reader.readexactly(int(found[1]))
                         rest = await reader.readuntil(b"\n")
-                    client.write(line.split()[0] + b" " + self.refusal + b"\r\n")
+                    command.end()
+                    if command.goes_on:
+                        refused.add(command.tag)
+                        writer.write(_NO_MORE)
+                        await writer.drain()
+                    else:
+                        client.write(command.tag + b" " + self.refusal + b"\r\n")
                     continue
                 writer.write(self.alters(line))
                 await writer.drain()
 
-    async def _forward_octets(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward_octets(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, refused: set[bytes]
+    ) -> None:
         with suppress(OSError):
             while octets := await reader.read(65536):
-                if self.says is not None:
+                if self.says is not None or refused:
                     # NOTE: octets of a message are lines like others, so `says` should know what it is about.
                     octets += b"" if octets.endswith(b"\n") else await reader.readline()
-                    octets = b"".join(map(self.says, octets.splitlines(keepends=True)))
+                    lines = (self._refusing(line, refused) for line in octets.splitlines(keepends=True))
+                    octets = b"".join(map(self.says or bytes, lines))
                 left = self.cut_after_bytes
                 if left is not None:
                     self.cut_after_bytes = left - len(octets)
@@ -131,3 +179,11 @@ class Tap:
                         return
                 writer.write(octets)
                 await writer.drain()
+
+    def _refusing(self, line: bytes, refused: set[bytes]) -> bytes:
+        """Return what the client hears instead of the answer to a command that was taken back."""
+        tag = line.partition(b" ")[0]
+        if tag not in refused:
+            return line
+        refused.remove(tag)
+        return tag + b" " + self.refusal + b"\r\n"

@@ -17,9 +17,10 @@ from tests.contract.sync.house import House, imap
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
+from tests.servers.dovecot_conf import FEW_SPECIAL_USE
 
 KEYS = [f"m{number:02}" for number in range(5)]
-STANDARD = {"INBOX", "Drafts", "Sent", "Trash", "Junk"}
+STANDARD = {"INBOX", *FEW_SPECIAL_USE}
 SUBDIRS = ("tmp", "new", "cur")
 
 

@@ -8,7 +8,7 @@ import pytest
 from syncd.errors import SyncdError
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
-from tests.contract.sync.three_devices import add, assert_everywhere, house_of
+from tests.contract.sync.three_devices import TWO, add, assert_everywhere, house_of
 
 _FEWER = b"* CAPABILITY IMAP4rev1 IDLE\r\n"
 _NO_MORE_OFFERED = (b" UID MOVE ", b" UID EXPUNGE ", b"+}")
@@ -18,7 +18,7 @@ async def test_capability_that_is_taken_back_is_not_used_any_more(tmp_path: Path
     """Moved without MOVE, expunged without UIDPLUS, and sent without LITERAL+, with the same end."""
     user.receive("a", "b")
     user.receive("old", mailbox="Archive")
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, devices=TWO) as house:
         await house.settle()
         tap.precedes = lambda line: _FEWER if b" SELECT " in line or b" LIST " in line else b""
         user.receive("heard")
@@ -41,7 +41,7 @@ async def test_server_that_says_no_to_qresync_is_asked_for_it_by_another_connect
 ) -> None:
     """What was of the moment is so for one connection at most."""
     user.receive("a")
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, devices=TWO) as house:
         await house.settle()
         said, tap.refuses = len(tap.lines), _asks_for_qresync
         for key in ("b", "c", "d"):
@@ -69,7 +69,7 @@ async def test_qresync_that_is_announced_and_refused_is_asked_for_once(
     user.receive("a", "b")
     async with Tap(user.server.imap_port) as tap:
         tap.refuses, tap.refusal = (lambda line: command in line), b"BAD no such thing"
-        async with house_of(tmp_path, user, port=tap.port) as house:
+        async with house_of(tmp_path, user, port=tap.port, devices=TWO) as house:
             await house.settle()
             user.receive("c")
             user.expunge("a")
@@ -94,7 +94,7 @@ async def test_server_that_takes_no_parameter_of_select_is_synced_without(tmp_pa
     user.receive(*"cdefg", mailbox="Archive")
     async with Tap(user.server.imap_port) as tap:
         tap.refuses, tap.refusal = (lambda line: b" SELECT " in line and b"(" in line), b"BAD no parameters"
-        async with house_of(tmp_path, user, port=tap.port) as house:
+        async with house_of(tmp_path, user, port=tap.port, devices=TWO) as house:
             await house.settle()
             user.receive("h")
             user.expunge("a")

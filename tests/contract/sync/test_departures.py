@@ -11,7 +11,7 @@ from syncd.store.tables import schema
 from tests.contract.sync.house import MakeDovecot, states, until_state
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
-from tests.contract.sync.three_devices import DEVICES, add, assert_everywhere, house_of, remove
+from tests.contract.sync.three_devices import DEVICES, TWO, add, assert_everywhere, house_of, remove
 from tests.servers.capabilities import NO_MOVE, NO_MOVE_NO_UIDPLUS, NO_UIDPLUS
 
 SEEN, DELETED, FLAGGED = "\\Seen", "\\Deleted", "\\Flagged"
@@ -46,7 +46,7 @@ async def test_servers_without_move_or_uidplus(
     """Deletion is what it is on any server, and each message is in Trash once."""
     provider = Provider(make_dovecot(capability=capability), mail_user)
     provider.receive("a", "b", "c")
-    async with house_of(tmp_path, provider, delete=delete) as house:
+    async with house_of(tmp_path, provider, delete=delete, devices=TWO) as house:
         await house.settle()
 
         remove(house, "laptop", "a", "b")
@@ -60,7 +60,7 @@ async def test_message_that_is_flagged_after_it_was_looked_at_stays(tmp_path: Pa
     """How messages are that are to be expunged is asked while others are sent, which may be a while before."""
     user.receive("kept", "wanted", "gone")
     more = {"delete": "expunge", "settle": "1h"}
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, **more) as house:
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, **more, devices=TWO) as house:
         await house.settle()
 
         async def flag(line: bytes) -> None:
@@ -85,7 +85,7 @@ async def test_what_a_stranger_marked_as_deleted_is_never_expunged(
     provider.receive("a", "b", "stranger", "c")
     provider.store("stranger", f"+FLAGS ({DELETED})")
     delete = "trash" if capability == NO_MOVE_NO_UIDPLUS else "expunge"
-    async with house_of(tmp_path, provider, delete=delete) as house:
+    async with house_of(tmp_path, provider, delete=delete, devices=TWO) as house:
         await house.settle()
 
         remove(house, "laptop", "a")
@@ -109,7 +109,7 @@ async def test_trash_that_is_asked_for_and_not_there_destroys_nothing(
     """With delete = "trash" and no Trash on the server the message stays, is shown, and the rest goes on."""
     provider = Provider(make_dovecot(extra_config=NO_TRASH), mail_user)
     provider.receive("a", "b")
-    async with house_of(tmp_path, provider, delete="trash") as house:
+    async with house_of(tmp_path, provider, delete="trash", devices=TWO) as house:
         await house.settle()
 
         remove(house, "laptop", "a")
@@ -132,7 +132,7 @@ async def test_wire_is_cut_when_a_message_departs(
     """Whatever answer is lost, the message is once in Trash and no longer in its mailbox."""
     provider = Provider(make_dovecot(capability=capability), mail_user)
     provider.receive("a", "b", "c")
-    async with Tap(provider.server.imap_port) as tap, house_of(tmp_path, provider, port=tap.port) as house:
+    async with Tap(provider.server.imap_port) as tap, house_of(tmp_path, provider, port=tap.port, devices=TWO) as house:
         await house.settle()
 
         async def cut(line: bytes) -> None:
@@ -156,7 +156,7 @@ async def test_copy_that_the_server_has_made_though_it_refused_it_is_not_made_ag
     """A server in trouble says NO; the next try finds in Trash what is there."""
     provider = Provider(make_dovecot(capability=NO_MOVE), mail_user)
     provider.receive("a", "b", "c")
-    async with Tap(provider.server.imap_port) as tap, house_of(tmp_path, provider, port=tap.port) as house:
+    async with Tap(provider.server.imap_port) as tap, house_of(tmp_path, provider, port=tap.port, devices=TWO) as house:
         await house.settle()
         done = re.compile(rb"(\w+) OK \[COPYUID .*")
         tap.says = lambda line: done.sub(rb"\1 NO [SERVERBUG] Internal error\r", line)
@@ -179,7 +179,7 @@ async def test_mailbox_that_is_made_anew_while_copies_are_looked_for_loses_nothi
     """Its UIDs name other messages by then, which nobody has deleted."""
     provider = Provider(make_dovecot(capability=NO_MOVE), mail_user)
     provider.receive("a", "b", "c", mailbox="Lists")
-    async with Tap(provider.server.imap_port) as tap, house_of(tmp_path, provider, port=tap.port) as house:
+    async with Tap(provider.server.imap_port) as tap, house_of(tmp_path, provider, port=tap.port, devices=TWO) as house:
         await house.settle()
         said: list[bytes] = []
         is_anew = False

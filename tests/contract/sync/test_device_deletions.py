@@ -17,11 +17,11 @@ from syncd.store.files import deletions
 from syncd.store.files.deletions import MissingFile
 from syncd.store.tables import schema
 from syncd.sync.device import sightings
-from tests.contract.sync.house import House, states, until_state
+from tests.contract.sync.house import House, MakeDovecot, states, until_state
 from tests.contract.sync.letters import key_of
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
-from tests.contract.sync.three_devices import DEVICES, add, assert_everywhere, house_of, remove
+from tests.contract.sync.three_devices import DEVICES, TWO, add, assert_everywhere, house_of, remove
 
 SEEN, FLAGGED, DELETED = "\\Seen", "\\Flagged", "\\Deleted"
 NEVER = "1h"
@@ -51,7 +51,7 @@ async def test_deleted_message_is_in_trash_everywhere(tmp_path: Path, provider: 
 async def test_sync_that_is_asked_for_waits_for_nothing(tmp_path: Path, user: Provider) -> None:
     """Whatever `settle` is, what a person did before is done after: both listings are made at once, and files sent."""
     user.receive("a", "b", "c")
-    house = house_of(tmp_path, user, settle=NEVER)
+    house = house_of(tmp_path, user, settle=NEVER, devices=TWO)
     async with house:
         await house.settle()
         remove(house, "laptop", "a")
@@ -80,7 +80,7 @@ async def test_deletion_is_done_though_the_store_fails_just_when_it_is_concluded
         return read(conn, device_id)
 
     monkeypatch.setattr(deletions, "missing_files", fail_once)
-    async with house_of(tmp_path, user) as house:
+    async with house_of(tmp_path, user, devices=TWO) as house:
         await house.settle()
 
         remove(house, "laptop", "a")
@@ -93,7 +93,7 @@ async def test_deletion_is_done_though_the_store_fails_just_when_it_is_concluded
 async def test_deletion_is_for_good_where_the_account_says_so(tmp_path: Path, provider: Provider) -> None:
     """With delete = "expunge" nothing goes to Trash; the body stays in the store."""
     provider.receive("a", "b")
-    async with house_of(tmp_path, provider, delete="expunge") as house:
+    async with house_of(tmp_path, provider, delete="expunge", devices=TWO) as house:
         await house.settle()
 
         remove(house, "laptop", "a")
@@ -105,11 +105,14 @@ async def test_deletion_is_for_good_where_the_account_says_so(tmp_path: Path, pr
 
 
 @pytest.mark.parametrize("mailbox", ["Trash", "Junk"])
-async def test_deletion_in_trash_is_for_good(tmp_path: Path, user: Provider, mailbox: str) -> None:
+async def test_deletion_in_trash_is_for_good(
+    tmp_path: Path, make_dovecot: MakeDovecot, mail_user: str, mailbox: str
+) -> None:
     """What a device deletes out of Trash or Junk is expunged."""
+    user = Provider(make_dovecot(special_use=("Trash", "Junk")), mail_user)
     user.receive("kept")
     user.receive("a", "b", mailbox=mailbox)
-    async with house_of(tmp_path, user) as house:
+    async with house_of(tmp_path, user, devices=TWO) as house:
         await house.settle()
 
         remove(house, "phone", "a", mailbox=mailbox)
@@ -122,7 +125,7 @@ async def test_deletion_in_trash_is_for_good(tmp_path: Path, user: Provider, mai
 async def test_two_devices_delete_the_same_message(tmp_path: Path, provider: Provider) -> None:
     """One of them is enough, and both come to rest; it is once in Trash."""
     provider.receive("a", "b")
-    async with house_of(tmp_path, provider) as house:
+    async with house_of(tmp_path, provider, devices=TWO) as house:
         await house.settle()
 
         remove(house, "laptop", "a")
@@ -136,7 +139,7 @@ async def test_two_devices_delete_the_same_message(tmp_path: Path, provider: Pro
 async def test_letter_t_deletes_nothing(tmp_path: Path, user: Provider) -> None:
     """A file marked with T is a message with a flag, on all sides."""
     user.receive("a")
-    async with house_of(tmp_path, user) as house:
+    async with house_of(tmp_path, user, devices=TWO) as house:
         await house.settle()
 
         house.replica("laptop").mark("a", add="T")
@@ -148,7 +151,7 @@ async def test_letter_t_deletes_nothing(tmp_path: Path, user: Provider) -> None:
 async def test_server_deleted_it_as_well(tmp_path: Path, user: Provider) -> None:
     """Where both sides deleted, nothing is left to do."""
     user.receive("a", "b")
-    house = house_of(tmp_path, user)
+    house = house_of(tmp_path, user, devices=TWO)
     async with house:
         await house.settle()
     remove(house, "laptop", "a")
@@ -183,7 +186,7 @@ async def test_what_is_moved_to_trash_is_not_fetched_again(tmp_path: Path, user:
 async def test_deletion_wins_over_seen(tmp_path: Path, user: Provider) -> None:
     """That somebody read it meanwhile keeps no message, on another device or in the web mail."""
     user.receive("a", "b", "c")
-    house = house_of(tmp_path, user)
+    house = house_of(tmp_path, user, devices=TWO)
     async with house:
         await house.settle()
     remove(house, "laptop", "a", "b")
@@ -233,7 +236,7 @@ async def test_flag_of_the_web_mail_wins_over_a_deletion(tmp_path: Path, user: P
 async def test_flag_set_when_the_deletion_is_on_its_way_wins(tmp_path: Path, user: Provider) -> None:
     """The server is asked once more just before; what changed since it was observed stays."""
     user.receive("a", "b")
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, devices=TWO) as house:
         await house.settle()
         forestalled: list[bytes] = []
 
@@ -257,7 +260,10 @@ async def test_flag_set_when_the_deletion_is_on_its_way_wins(tmp_path: Path, use
 async def test_file_that_comes_back_in_time_was_never_deleted(tmp_path: Path, user: Provider) -> None:
     """What is there again within `settle` goes on being synced, and the server never hears of it."""
     user.receive("a", "b")
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, settle="2s", port=tap.port) as house:
+    async with (
+        Tap(user.server.imap_port) as tap,
+        house_of(tmp_path, user, settle="2s", port=tap.port, devices=TWO) as house,
+    ):
         await house.settle()
         path = house.replica("laptop").find("a").path
         path.rename(tmp_path / "away")
@@ -291,7 +297,7 @@ async def test_deletion_in_a_directory_that_changes_too_fast_is_seen_later(
 ) -> None:
     """The watch has told of it once, and tells no more; the look that follows could not say that it is not there."""
     user.receive("a", "b")
-    async with house_of(tmp_path, user, settle=NEVER) as house:
+    async with house_of(tmp_path, user, settle=NEVER, devices=TWO) as house:
         await house.settle()
         await house.settle()  # after the first one, each root is looked at once more
         looks: list[Called] = []
@@ -367,7 +373,7 @@ async def test_file_that_is_renamed_all_the_time_is_not_deleted_by_a_sync(tmp_pa
 async def test_file_that_comes_after_all_is_what_it_was(tmp_path: Path, user: Provider) -> None:
     """Asked for while a program has taken a file away and not yet put it back, it is in Trash, and then out again."""
     user.receive("a", "b")
-    async with house_of(tmp_path, user, settle=NEVER) as house:
+    async with house_of(tmp_path, user, settle=NEVER, devices=TWO) as house:
         await house.settle()
         path = house.replica("laptop").find("a").path
         path.rename(tmp_path / "away")
@@ -447,7 +453,7 @@ async def test_what_goes_from_an_account_that_is_not_configured_is_not_deleted(t
 async def test_name_that_something_else_has_is_not_concluded(tmp_path: Path, user: Provider) -> None:
     """A file whose name a directory has now is neither there nor provably gone: nothing is deleted, nothing spins."""
     user.receive("a", "b")
-    async with house_of(tmp_path, user) as house:
+    async with house_of(tmp_path, user, devices=TWO) as house:
         await house.settle()
         path = house.replica("laptop").find("a").path
         path.rename(tmp_path / "away")

@@ -12,7 +12,7 @@ from tests.contract.sync.house import House, imap, states
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
-from tests.contract.sync.three_devices import add, assert_everywhere, house_of
+from tests.contract.sync.three_devices import TWO, add, assert_everywhere, house_of
 
 
 async def test_newer_versions_of_a_draft_leave_one(tmp_path: Path, provider: Provider) -> None:
@@ -35,7 +35,7 @@ async def test_newer_versions_of_a_draft_leave_one(tmp_path: Path, provider: Pro
 
 async def test_draft_that_is_deleted_goes_to_trash(tmp_path: Path, user: Provider) -> None:
     """Also one that has older versions: the last one is no version of anything else."""
-    async with house_of(tmp_path, user) as house:
+    async with house_of(tmp_path, user, devices=TWO) as house:
         await house.settle()
         add(house, "laptop", "d", mailbox="Drafts", letters="D")
         await house.settle()
@@ -66,7 +66,7 @@ async def test_draft_that_is_rewritten_in_its_file_is_replaced(tmp_path: Path, u
 async def test_message_that_is_edited_in_place_stays_and_its_edit_is_new(tmp_path: Path, user: Provider) -> None:
     """Nothing of it is lost, and the devices that share its file have both."""
     user.receive("a")
-    async with house_of(tmp_path, user) as house:
+    async with house_of(tmp_path, user, devices=TWO) as house:
         await house.settle()
 
         with house.replica("laptop").find("a").path.open("ab") as file:
@@ -96,7 +96,7 @@ async def test_file_that_is_only_touched_is_as_it_was(tmp_path: Path, user: Prov
 
 async def test_draft_that_is_discarded_while_it_is_sent(tmp_path: Path, user: Provider) -> None:
     """It is a message by then, and its deletion is one."""
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, devices=TWO) as house:
         await house.settle()
         paths: list[Path] = []
 

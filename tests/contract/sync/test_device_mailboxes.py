@@ -9,8 +9,9 @@ from syncd.store.tables import schema
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
-from tests.contract.sync.three_devices import DEVICES, add, assert_everywhere, house_of, make
+from tests.contract.sync.three_devices import DEVICES, TWO, add, assert_everywhere, house_of, make
 from tests.servers.dovecot import Dovecot
+from tests.servers.dovecot_conf import FEW_SPECIAL_USE
 
 
 @pytest.mark.parametrize("delimiter", ["/", "."])
@@ -47,7 +48,7 @@ async def test_message_that_a_program_moves_into_a_mailbox_that_it_makes_is_move
 ) -> None:
     """As mutt does: it writes a copy with a note of its own in the header, and removes the original later."""
     user.receive("a", "b")
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, devices=TWO) as house:
         await house.settle()
 
         make(house, "laptop", "Lists")
@@ -66,7 +67,7 @@ async def test_message_that_a_program_moves_into_a_mailbox_that_it_makes_is_move
 
 async def test_mailbox_that_the_server_refuses_is_kept_and_tried_again(tmp_path: Path, user: Provider) -> None:
     """With its mail, on its device; it is shown, and everything else goes on."""
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, devices=TWO) as house:
         await house.settle()
         tap.refuses, tap.refusal = (lambda line: b" CREATE " in line), b"NO [CANNOT] no such names here"
 
@@ -99,7 +100,7 @@ async def test_mailbox_that_the_account_or_the_device_leaves_out_is_left_alone(t
         make(house, "laptop", "Local")
         make(house, "laptop", "Lists")
         await house.settle()
-        assert user.mailboxes() == {"INBOX", "Drafts", "Sent", "Trash", "Junk", "Lists"}
+        assert user.mailboxes() == {"INBOX", *FEW_SPECIAL_USE, "Lists"}
 
     account = imap(user.server, user.user)
     async with House(tmp_path, accounts={"work": account}, devices=devices) as house:
@@ -111,7 +112,7 @@ async def test_mailbox_that_the_account_or_the_device_leaves_out_is_left_alone(t
 @pytest.mark.parametrize("octets", [0, None], ids=["before the answer", "before the command"])
 async def test_wire_is_cut_when_a_mailbox_is_made(tmp_path: Path, user: Provider, octets: int | None) -> None:
     """Whatever answer is lost, there is one mailbox, subscribed to, with its mail once."""
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, devices=TWO) as house:
         await house.settle()
         cut: list[bytes] = []
 

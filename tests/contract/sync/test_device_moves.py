@@ -15,7 +15,7 @@ from tests.contract.sync.house import House, MakeDovecot, imap, states, until_st
 from tests.contract.sync.letters import key_of, letter
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
-from tests.contract.sync.three_devices import add, assert_everywhere, house_of
+from tests.contract.sync.three_devices import TWO, add, assert_everywhere, house_of
 from tests.servers.capabilities import NO_MOVE, NO_MOVE_NO_UIDPLUS
 
 SEEN, FLAGGED = "\\Seen", "\\Flagged"
@@ -81,7 +81,7 @@ async def test_program_that_has_a_trash_of_its_own_is_understood(
 ) -> None:
     """A message that it moves into Trash is there once."""
     user.receive("a", "b", flags=(SEEN,))
-    async with house_of(tmp_path, user) as house:
+    async with house_of(tmp_path, user, devices=TWO) as house:
         await house.settle()
 
         how(house, "a", to="Trash")
@@ -117,7 +117,7 @@ async def test_removal_after_a_copy_is_the_second_half_of_a_move(tmp_path: Path,
     """However much later its original goes, also after a restart, it does not go to Trash."""
     user.receive("a", "b")
     user.receive("old", mailbox="Archive")
-    house = house_of(tmp_path, user)
+    house = house_of(tmp_path, user, devices=TWO)
     async with house:
         await house.settle()
         copy(house, "a")
@@ -138,7 +138,7 @@ async def test_mailbox_that_is_moved_whole_is_not_held(tmp_path: Path, user: Pro
     user.receive(*keys)
     user.receive("old", mailbox="Archive")
     async with Tap(user.server.imap_port) as tap:
-        house = house_of(tmp_path, user, port=tap.port)
+        house = house_of(tmp_path, user, port=tap.port, devices=TWO)
         async with house:
             await house.settle()
         for key in keys:  # while nobody looks, for who looks in between sees some of them only
@@ -168,7 +168,7 @@ async def test_move_on_a_server_without_move(
     user = Provider(make_dovecot(capability=without), mail_user)
     user.receive("a", "b")
     user.receive("old", mailbox="Archive")
-    async with house_of(tmp_path, user) as house:
+    async with house_of(tmp_path, user, devices=TWO) as house:
         await house.settle()
 
         how(house, "a")
@@ -182,7 +182,7 @@ async def test_move_on_a_server_without_move(
 async def test_file_under_another_name_is_the_same_message(tmp_path: Path, user: Provider) -> None:
     """A program that renames a file within its mailbox changes nothing on the server."""
     user.receive("a", "b")
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, devices=TWO) as house:
         await house.settle()
         before = len(tap.lines)
 
@@ -199,7 +199,7 @@ async def test_file_under_another_name_is_the_same_message(tmp_path: Path, user:
 async def test_flag_that_comes_while_a_file_is_renamed_is_on_it(tmp_path: Path, user: Provider) -> None:
     """What the server changes before it is known that both files are one message is not forgotten."""
     user.receive("a", flags=(SEEN,))
-    async with house_of(tmp_path, user, settle="2s") as house:
+    async with house_of(tmp_path, user, settle="2s", devices=TWO) as house:
         await house.settle()
         file = house.replica("laptop").find("a").path
         file.rename(file.with_name("1700000000.12_99.laptop:2,S"))
@@ -220,7 +220,10 @@ async def test_sync_that_waits_for_nothing_tells_a_move_from_a_deletion(
     """Asked for, what went is deleted at once, but not before it is known what the file is that came."""
     user.receive("a", "b")
     user.receive("old", mailbox="Archive")
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, settle="1h", port=tap.port) as house:
+    async with (
+        Tap(user.server.imap_port) as tap,
+        house_of(tmp_path, user, settle="1h", port=tap.port, devices=TWO) as house,
+    ):
         await house.settle()
         before = len(tap.lines)
         how(house, "a")
@@ -236,7 +239,7 @@ async def test_moved_there_and_back_is_where_it_was(tmp_path: Path, user: Provid
     """A file that is moved to another mailbox and back at once was not moved."""
     user.receive("a")
     user.receive("old", mailbox="Archive")
-    async with house_of(tmp_path, user, settle="300ms") as house:
+    async with house_of(tmp_path, user, settle="300ms", devices=TWO) as house:
         await house.settle()
 
         path = move(house, "a")
@@ -251,7 +254,7 @@ async def test_two_devices_move_the_same_message(tmp_path: Path, user: Provider)
     """To the same mailbox: it is there once."""
     user.receive("a", "b")
     user.receive("old", mailbox="Archive")
-    house = house_of(tmp_path, user)
+    house = house_of(tmp_path, user, devices=TWO)
     async with house:
         await house.settle()
     move(house, "a")
@@ -287,7 +290,7 @@ async def test_move_while_the_server_is_down(tmp_path: Path, make_dovecot: MakeD
     user = Provider(server, mail_user)
     user.receive("a", "b")
     user.receive("old", mailbox="Archive")
-    async with house_of(tmp_path, user) as house:
+    async with house_of(tmp_path, user, devices=TWO) as house:
         await house.settle()
         server.stop()
         path = move(house, "a")
@@ -337,7 +340,7 @@ async def test_move_that_the_server_has_done_though_it_refused_it_leaves_one_mes
     """A server may say that there is no room once some of them are moved already."""
     user.receive("a", "b", "c")
     user.receive("old", mailbox="Archive")
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, devices=TWO) as house:
         await house.settle()
         done = re.compile(rb"(\w+) OK \[HIGHESTMODSEQ .* Move completed.*")
         tap.says = lambda line: b"" if b"COPYUID" in line else done.sub(rb"\1 NO [OVERQUOTA] no room\r", line)
@@ -358,7 +361,7 @@ async def test_message_that_is_moved_and_added_at_once(tmp_path: Path, user: Pro
     """A new file beside a moved one is a message of its own."""
     user.receive("a")
     user.receive("old", mailbox="Archive")
-    async with house_of(tmp_path, user) as house:
+    async with house_of(tmp_path, user, devices=TWO) as house:
         await house.settle()
 
         move(house, "a")
@@ -374,7 +377,7 @@ async def test_copies_that_are_deleted_together_are_in_trash(tmp_path: Path, use
     """None of them takes another's place, for it went as well."""
     user.receive("a", "b")
     user.receive("old", mailbox="Archive")
-    async with house_of(tmp_path, user) as house:
+    async with house_of(tmp_path, user, devices=TWO) as house:
         await house.settle()
         for number in range(2):
             made = copy(house, "a", to=to)
@@ -416,7 +419,7 @@ async def test_flag_of_another_does_not_bring_back_what_is_on_its_way(tmp_path: 
     """A flag is stronger than a deletion, and a move is none: it goes with the message, which is there once."""
     user.receive("a", "b")
     user.receive("old", mailbox="Archive")
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, devices=TWO) as house:
         await house.settle()
         tap.refuses = lambda line: b"UID MOVE" in line
 

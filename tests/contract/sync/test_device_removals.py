@@ -19,10 +19,11 @@ from syncd.store.tables import schema
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
-from tests.contract.sync.three_devices import add, house_of, make
+from tests.contract.sync.three_devices import TWO, add, house_of, make
 from tests.servers.delivery import quoted
+from tests.servers.dovecot_conf import FEW_SPECIAL_USE
 
-STANDARD = {"INBOX", "Drafts", "Sent", "Trash", "Junk"}
+STANDARD = {"INBOX", *FEW_SPECIAL_USE}
 
 
 async def test_removed_mailbox_goes_with_its_mail_in_trash(tmp_path: Path, user: Provider) -> None:
@@ -50,7 +51,7 @@ async def test_removed_mailbox_without_mail_goes(tmp_path: Path, user: Provider,
     """Whatever answer is lost; and one of that name may be made again."""
     user.receive("a", mailbox="Lists")
     user.expunge("a", mailbox="Lists")
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, devices=TWO) as house:
         await house.settle()
 
         async def cut(line: bytes) -> None:
@@ -77,7 +78,7 @@ async def test_large_removed_mailbox_is_held(tmp_path: Path, user: Provider) -> 
     keys = [f"m{number:02}" for number in range(30)]
     user.receive("a")
     user.receive(*keys, mailbox="Lists")
-    async with house_of(tmp_path, user) as house:
+    async with house_of(tmp_path, user, devices=TWO) as house:
         await house.settle()
 
         _remove(house, "laptop", "Lists")
@@ -106,7 +107,7 @@ async def test_several_removed_mailboxes_are_held_the_empty_ones_too(tmp_path: P
     user.receive("b", "c", mailbox="Lists")
     user.receive("x", mailbox="Empty")
     user.expunge("x", mailbox="Empty")
-    async with house_of(tmp_path, user) as house:
+    async with house_of(tmp_path, user, devices=TWO) as house:
         await house.settle()
 
         _remove(house, "laptop", "Lists")
@@ -165,7 +166,7 @@ async def test_removed_mailbox_comes_back_when_mail_came_meanwhile(tmp_path: Pat
 async def test_removed_mailbox_comes_back_when_somebody_flagged_a_message(tmp_path: Path, user: Provider) -> None:
     """A flag is stronger than a deletion, and the message needs a mailbox; the rest of it goes."""
     user.receive("a", "b", mailbox="Lists")
-    house = house_of(tmp_path, user)
+    house = house_of(tmp_path, user, devices=TWO)
     async with house:
         await house.settle()
     _remove(house, "laptop", "Lists")
@@ -198,7 +199,7 @@ async def test_mail_that_comes_at_the_last_moment_is_kept(tmp_path: Path, user: 
 
 async def test_mailbox_that_an_older_version_had_hidden_is_deleted(tmp_path: Path, user: Provider) -> None:
     """Under the name that says of no store whose it is."""
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, devices=TWO) as house:
         await house.settle()
         make(house, "laptop", "Lists")
         await house.settle()
@@ -251,7 +252,7 @@ async def test_mailbox_that_gets_mail_while_its_deletion_is_interrupted_keeps_it
 async def test_mailbox_that_another_daemon_is_about_to_delete_is_left_to_it(tmp_path: Path, user: Provider) -> None:
     """Two stores that serve one account know its mailboxes by the same numbers."""
     other = House(tmp_path / "other", accounts={"work": imap(user.server, user.user)})
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house, other:
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, devices=TWO) as house, other:
         await house.settle()
         make(house, "laptop", "Lists")
         await house.settle()
@@ -290,7 +291,7 @@ async def test_mailbox_that_is_made_inside_at_the_last_moment_keeps_its_name(tmp
 
 async def test_mailbox_that_is_removed_while_it_is_made_goes_again(tmp_path: Path, user: Provider) -> None:
     """Its server has it by the time that its directory is gone, and it is not made on the device once more."""
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, devices=TWO) as house:
         await house.settle()
 
         _remove_before_it_is_made(house, tap)
@@ -325,7 +326,7 @@ async def test_directory_that_is_made_without_its_mailbox_meanwhile_is_told_of(t
 
 async def test_mailbox_that_was_never_read_may_go_on_both_sides(tmp_path: Path, user: Provider) -> None:
     """Nothing was in it that could be lost, so that nobody asks for its directory any more."""
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, devices=TWO) as house:
         await house.settle()
         tap.refuses = lambda line: b'SELECT "Lists"' in line
         user.receive("x", mailbox="Lists")
@@ -349,7 +350,7 @@ async def test_directory_that_is_put_back_was_not_removed(tmp_path: Path, user: 
     """Also while its deletion is held; nothing of it is delivered again."""
     keys = [f"m{number:02}" for number in range(12)]
     user.receive(*keys, mailbox="Lists")
-    async with house_of(tmp_path, user) as house:
+    async with house_of(tmp_path, user, devices=TWO) as house:
         await house.settle()
         directory = house.replica("laptop", "Lists").directory
         directory.rename(tmp_path / "away")

@@ -12,8 +12,9 @@ from tests.contract.sync.liar import ListLiar
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
 from tests.contract.sync.three_devices import house_of
+from tests.servers.dovecot_conf import FEW_SPECIAL_USE
 
-STANDARD = {"INBOX", "Drafts", "Sent", "Trash", "Junk"}
+STANDARD = {"INBOX", *FEW_SPECIAL_USE}
 KEYS = [f"m{number:02}" for number in range(12)]
 
 

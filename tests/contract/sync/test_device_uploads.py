@@ -22,7 +22,7 @@ from tests.contract.sync.house import House, MakeDovecot, imap, states, until_st
 from tests.contract.sync.letters import ODD, letter
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
-from tests.contract.sync.three_devices import add, assert_everywhere, house_of
+from tests.contract.sync.three_devices import TWO, add, assert_everywhere, house_of
 from tests.servers.capabilities import BASE, NO_LITERAL_PLUS, NO_MULTIAPPEND, NO_UIDPLUS
 
 DRAFT, FLAGGED, SEEN = "\\Draft", "\\Flagged", "\\Seen"
@@ -152,7 +152,7 @@ async def test_many_files_on_any_server(
     """Whatever the server offers, each file is one message."""
     user = Provider(make_dovecot(capability=capability), mail_user)
     user.receive("a")
-    async with house_of(tmp_path, user) as house:
+    async with house_of(tmp_path, user, devices=TWO) as house:
         await house.settle()
         keys = [f"n{number:02}" for number in range(12)]
 
@@ -228,7 +228,7 @@ async def test_the_same_file_on_two_devices_is_one_message(
 async def test_what_is_no_message_is_left_alone(tmp_path: Path, user: Provider) -> None:
     """Links, FIFOs, directories and empty files stay where they are, are told of, and nothing is sent."""
     user.receive("a")
-    async with house_of(tmp_path, user) as house:
+    async with house_of(tmp_path, user, devices=TWO) as house:
         await house.settle()
         cur = house.replica("laptop").directory / "cur"
         (tmp_path / "elsewhere").write_bytes(letter("elsewhere"))
@@ -278,7 +278,7 @@ async def test_emptied_file_is_no_message_and_its_message_comes_back(tmp_path: P
 @pytest.mark.parametrize("name", ["with\nline end", "not utf-8 \udcff\udcfe", "x" * 250, "1700000000.M1P2Q3.host"])
 async def test_odd_names_are_kept(tmp_path: Path, user: Provider, name: str) -> None:
     """A file keeps the name that its program gave it, as far as a name can go."""
-    async with house_of(tmp_path, user) as house:
+    async with house_of(tmp_path, user, devices=TWO) as house:
         await house.settle()
 
         path = add(house, "laptop", "n", name=name)
@@ -290,7 +290,7 @@ async def test_odd_names_are_kept(tmp_path: Path, user: Provider, name: str) -> 
 
 async def test_file_that_grows_is_sent_when_it_is_whole(tmp_path: Path, user: Provider) -> None:
     """As long as a program writes, nothing of it is a message."""
-    async with house_of(tmp_path, user, settle="500ms") as house:
+    async with house_of(tmp_path, user, settle="500ms", devices=TWO) as house:
         await house.settle()
         path = house.replica("laptop").directory / "cur" / "1700000000.1.laptop:2,S"
         with path.open("wb") as file:
@@ -307,7 +307,7 @@ async def test_file_that_grows_is_sent_when_it_is_whole(tmp_path: Path, user: Pr
 @pytest.mark.parametrize("after", [b" APPEND ", b"RFC822.SIZE", b"BODY.PEEK[HEADER]"])
 async def test_answer_that_is_lost_leaves_one_message(tmp_path: Path, user: Provider, after: bytes) -> None:
     """Whatever the server had done by then."""
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, devices=TWO) as house:
         await house.settle()
         losses = iter([True])
         tap.drops = lambda line: after in line and next(losses, False)
@@ -326,7 +326,7 @@ async def test_refusal_of_what_the_server_has_done_leaves_one_message_of_each(
 ) -> None:
     """A server in trouble says NO to several, and shows them all the same."""
     user.receive("o", "p", mailbox="Archive")
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, devices=TWO) as house:
         await house.settle()
         done = re.compile(rb"(\w+) OK \[(?:APPENDUID|COPYUID) .*")
         tap.says = lambda line: done.sub(rb"\1 NO [SERVERBUG] Internal error\r", line)
@@ -368,26 +368,31 @@ async def test_wire_that_breaks_anywhere_leaves_one_message(tmp_path: Path, user
 
 
 async def test_refused_file_stays_and_is_told_once(tmp_path: Path, make_dovecot: MakeDovecot, mail_user: str) -> None:
-    """One of ten is refused: nine are there, and it is tried again when somebody asks."""
+    """One of ten is refused, in the middle of a command: nine are there, and it is tried again when somebody asks."""
     user = Provider(make_dovecot(capability=NO_LITERAL_PLUS), mail_user)
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
-        await house.settle()
-        size = b"{%d}" % len(letter("big", lines=40))
-        tap.refuses = lambda line: size in line
-        for key in (f"n{number}" for number in range(9)):
+    async with Tap(user.server.imap_port) as tap:
+        house = house_of(tmp_path, user, port=tap.port, devices=TWO)
+        async with house:
+            await house.settle()
+        for key in (f"n{number}" for number in range(9)):  # while nobody looks, for then they are sent together
             add(house, "laptop", key)
-        path = add(house, "laptop", "big", octets=letter("big", lines=40))
-        await house.settle()
+        path = add(house, "laptop", "n4_big", octets=letter("n4_big", lines=40))
+        size = b"{%d}" % len(letter("n4_big", lines=40))
+        tap.refuses = lambda line: size in line
 
-        assert len(user.flags()) == 9
-        assert path.exists()
-        rows = await house.rows(select(schema.journal.c.error).where(schema.journal.c.error.is_not(None)))
-        assert [row.error for row in rows] == ['append refused by the server: "not this"']
+        async with house:
+            await house.settle()
 
-        tap.refuses = lambda line: False
-        await house.ask("work")
-        await house.settle()
-        assert len(user.flags()) == 10
+            assert house.activities["work"].logins == 1
+            assert len(user.flags()) == 9
+            assert path.exists()
+            rows = await house.rows(select(schema.journal.c.error).where(schema.journal.c.error.is_not(None)))
+            assert [row.error for row in rows] == ['append refused by the server: "not this"']
+
+            tap.refuses = lambda line: False
+            await house.ask("work")
+            await house.settle()
+            assert len(user.flags()) == 10
 
 
 @pytest.mark.parametrize("is_half_true", [False, True])
@@ -395,7 +400,7 @@ async def test_server_that_says_ok_and_lies_is_asked_again(
     tmp_path: Path, user: Provider, *, is_half_true: bool
 ) -> None:
     """A message counts only once it is seen; until then its file stays, and in the end the message is there once."""
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, devices=TWO) as house:
         await house.settle()
         lies = iter([True])
         tap.refuses = lambda line: b" APPEND " in line and next(lies, False)
@@ -414,7 +419,7 @@ async def test_server_that_says_ok_and_lies_is_asked_again(
 
 async def test_upload_that_is_lost_each_time_waits_and_claims_nothing(tmp_path: Path, user: Provider) -> None:
     """After some tries it is trouble that status shows, and who asks has it tried again."""
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, devices=TWO) as house:
         await house.settle()
         tap.drops = lambda line: b" APPEND " in line
         add(house, "laptop", "n")
@@ -433,7 +438,7 @@ async def test_upload_that_is_lost_each_time_waits_and_claims_nothing(tmp_path: 
 @pytest.mark.parametrize("padding", [0, 1_200_000])
 async def test_octets_that_no_mail_has_are_not_sent(tmp_path: Path, user: Provider, padding: int) -> None:
     """A file with NUL stays on its device and is shown; others are not held up."""
-    async with house_of(tmp_path, user) as house:
+    async with house_of(tmp_path, user, devices=TWO) as house:
         await house.settle()
 
         path = add(house, "laptop", "odd", octets=b"Subject: nul\n\n" + b"x\n" * (padding // 2) + b"\0\n")
@@ -455,7 +460,7 @@ async def test_message_that_is_too_large_for_its_mailbox_is_not_sent(
         tap.says = lambda line: line.replace(b" LITERAL+", announced + b" LITERAL+")
         tap.refuses, tap.refusal = (lambda line: b"(APPENDLIMIT)" in line), b"OK done"
         tap.precedes = lambda line: b"* STATUS INBOX (APPENDLIMIT 1100000)\r\n" if tap.refuses(line) else b""
-        async with house_of(tmp_path, user, port=tap.port) as house:
+        async with house_of(tmp_path, user, port=tap.port, devices=TWO) as house:
             await house.settle()
 
             for key in ("n", "o"):
@@ -537,7 +542,7 @@ async def test_mail_that_came_beside_a_lost_upload_waits_for_nothing_that_is_ref
     tmp_path: Path, user: Provider
 ) -> None:
     """It may be what was sent, until that is known to have come nowhere; then it is a message like others."""
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, devices=TWO) as house:
         await house.settle()
 
         async def forestall(line: bytes) -> None:
@@ -578,7 +583,7 @@ async def test_upload_of_a_device_that_is_configured_no_more_holds_up_no_mail(tm
 
 async def test_flag_taken_away_while_the_file_is_sent(tmp_path: Path, user: Provider) -> None:
     """While its upload is under way, which takes a moment; what was sent is what both sides had agreed on."""
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, devices=TWO) as house:
         await house.settle()
 
         async def meddle(line: bytes) -> None:

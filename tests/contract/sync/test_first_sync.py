@@ -26,6 +26,7 @@ from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
 from tests.seed import SEED
+from tests.servers.dovecot_conf import FEW_SPECIAL_USE
 
 COUNT = 600
 DEVICES = ("laptop", "phone")
@@ -35,7 +36,7 @@ _LOOKED_AT_INBOX = (
     .where(schema.mailbox.c.name == "INBOX", schema.replica.c.listed_at.is_not(None))
 )
 
-_MAILBOXES = 5
+_MAILBOXES = 1 + len(FEW_SPECIAL_USE)
 """With those that the server has from the start."""
 _WITH_BODY = select(schema.server_message.c.id).where(schema.server_message.c.body_id.is_not(None))
 
@@ -58,7 +59,7 @@ async def test_newest_messages_come_first_in_every_mailbox(
     """The newest hundred of each mailbox are stored before the rest of any is listed; after them, newest first."""
     monkeypatch.setattr(first_listing, "_FEW_ROWS", 100)
     receive(user, 250)
-    user.receive(*(f"s{number}" for number in range(150)), mailbox="Sent")
+    user.receive(*(f"s{number}" for number in range(150)), mailbox="Drafts")
 
     async with Tap(user.server.imap_port) as tap:
         house = house_of(tmp_path, user, port=tap.port)
@@ -99,7 +100,7 @@ async def test_few_messages_are_listed_at_once(tmp_path: Path, user: Provider, m
     """
     monkeypatch.setattr(imap_mailbox.ImapMailbox, "bind_bodies", None)  # to look for what was is an error
     receive(user, 150)
-    user.receive("a", mailbox="Sent")
+    user.receive("a", mailbox="Drafts")
     async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
         await house.until_read(lambda ids: len(ids) == 151, _WITH_BODY)
         verbs = [line.partition(b" ")[2] for line in tap.lines]
@@ -118,8 +119,8 @@ async def test_newest_bodies_are_asked_for_while_their_rows_are_recorded(
 ) -> None:
     """They come in the same order; where another mailbox may have one of them as well, they wait for their rows."""
     user.receive("a", "b")
-    user.copy("a", to="Sent")
-    user.receive("c", mailbox="Sent")
+    user.copy("a", to="Drafts")
+    user.receive("c", mailbox="Drafts")
     is_asked = threading.Event()
     were_asked: list[bool] = []
     record_messages = server_tree.record_messages
@@ -141,7 +142,7 @@ async def test_newest_bodies_are_asked_for_while_their_rows_are_recorded(
 
         assert were_asked[0]
         assert [[*uids] for uids in tap.bodies] == [[1, 2], [2]]
-        assert [replica.keys() for replica in house.replicas("Sent")] == [["a", "c"]] * len(DEVICES)
+        assert [replica.keys() for replica in house.replicas("Drafts")] == [["a", "c"]] * len(DEVICES)
 
 
 async def test_rows_of_many_messages_are_asked_for_while_those_before_are_recorded(

@@ -14,7 +14,7 @@ from syncd.store.trees.history import PERSON, Verb
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
-from tests.contract.sync.three_devices import add, house_of, remove
+from tests.contract.sync.three_devices import TWO, add, house_of, remove
 
 DEVICES = ("laptop", "phone", "nas")
 Line = tuple[str, str, str, str, str]
@@ -100,7 +100,7 @@ async def test_what_is_added_vanishes_or_appears_is_told(tmp_path: Path, user: P
 async def test_what_is_held_released_and_done_is_told_of_each_message(tmp_path: Path, user: Provider) -> None:
     """Held by whom and why, released by a person, and then done; filters find it by device, mailbox and account."""
     user.receive(*(f"k{number:02}" for number in range(30)))
-    async with house_of(tmp_path, user) as house:
+    async with house_of(tmp_path, user, devices=TWO) as house:
         await house.settle()
         remove(house, "laptop", *(f"k{number:02}" for number in range(27)))
         await house.settle()

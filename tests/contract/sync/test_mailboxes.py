@@ -8,11 +8,12 @@ from sqlalchemy import select
 from syncd.mail.mailbox import SpecialUse
 from syncd.store.tables import schema
 from syncd.store.trees import accounts
-from tests.contract.sync.house import House, imap
+from tests.contract.sync.house import House, MakeDovecot, imap
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.replica import Replica
 from tests.contract.sync.tap import Tap
 from tests.servers.dovecot import Dovecot
+from tests.servers.dovecot_conf import SPECIAL_USE
 
 NAMES = (
     "foo",
@@ -139,8 +140,9 @@ async def test_mailbox_that_no_device_selects_costs_no_bodies(tmp_path: Path, us
         assert len(await house.rows(select(schema.body))) == 1
 
 
-async def test_special_uses_are_known(tmp_path: Path, user: Provider) -> None:
+async def test_special_uses_are_known(tmp_path: Path, make_dovecot: MakeDovecot, mail_user: str) -> None:
     """Drafts, Sent, Trash and Junk are what the server says they are."""
+    user = Provider(make_dovecot(special_use=SPECIAL_USE), mail_user)
     async with House(tmp_path, accounts={"work": imap(user.server, user.user)}) as house:
         await house.settle()
         rows = await house.db.read(lambda conn: accounts.mailboxes(conn, account_id=1))

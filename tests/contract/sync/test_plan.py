@@ -20,7 +20,7 @@ from syncd.sync.waits import What
 from tests.contract.sync.house import House, MakeDovecot, until_state
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
-from tests.contract.sync.three_devices import add, house_of, make, remove
+from tests.contract.sync.three_devices import TWO, add, house_of, make, remove
 
 
 async def test_what_is_planned_while_the_server_is_away_is_what_is_done_afterwards(
@@ -75,7 +75,7 @@ async def test_what_the_guard_would_hold_is_said_before_it_is_held(
     server = make_dovecot()
     user = Provider(server, mail_user)
     user.receive(*(f"k{number:02}" for number in range(30)))
-    async with house_of(tmp_path, user) as house:
+    async with house_of(tmp_path, user, devices=TWO) as house:
         await house.settle()
         server.stop()
         remove(house, "laptop", *(f"k{number:02}" for number in range(27)))
@@ -144,7 +144,7 @@ async def test_what_devices_did_to_mailboxes_is_planned_or_told_as_set_aside(tmp
 async def test_mailbox_that_could_not_be_read_yet_is_told_to_come_first(tmp_path: Path, user: Provider) -> None:
     """The server lists it and does not open it: as nothing is known of what is in it, there is not nothing to do."""
     user.receive("a")
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, devices=TWO) as house:
         tap.refuses = lambda line: b" SELECT " in line
         await house.settle()
         unread = (await _plan(house)).waits

@@ -20,7 +20,7 @@ from tests.contract.sync.house import House
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
-from tests.contract.sync.three_devices import DEVICES, assert_everywhere, house_of, remove
+from tests.contract.sync.three_devices import DEVICES, TWO, assert_everywhere, house_of, remove
 
 SEEN, FLAGGED = "\\Seen", "\\Flagged"
 DATE = datetime.datetime(2026, 3, 1, 12, 0, tzinfo=datetime.UTC)
@@ -82,7 +82,7 @@ async def test_message_that_was_expunged_comes_back_as_it_was(tmp_path: Path, us
 async def test_message_in_the_trash_is_moved_back(tmp_path: Path, user: Provider) -> None:
     """Named by the number of its place in INBOX; nothing is sent, and what is in Trash beside it stays."""
     user.receive("a", "b", "c")
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, devices=TWO) as house:
         await house.settle()
         remove(house, "phone", "a", "b")
         await house.settle()
@@ -130,7 +130,7 @@ async def test_removals_that_are_held_come_back_by_the_files_of_the_devices(tmp_
     """What the guard holds is restored without a file being written anew, and the hold is over."""
     keys = [f"k{number:02}" for number in range(40)]
     user.receive(*keys)
-    async with house_of(tmp_path, user) as house:
+    async with house_of(tmp_path, user, devices=TWO) as house:
         await house.settle()
         user.expunge(*keys[:30])
         await house.settle()
@@ -151,7 +151,7 @@ async def test_another_mailbox_may_have_it_and_a_refusal_is_tried_again(tmp_path
     """Into the one that is named; refused, it is told and waits, and is no second time wanted."""
     user.receive("a")
     user.receive("x", mailbox="Archive")
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, devices=TWO) as house:
         await house.settle()
         user.expunge("a")
         await house.settle()
@@ -213,7 +213,7 @@ async def test_pop3_mail_comes_back_by_the_store(tmp_path: Path, user: Provider)
 async def test_of_two_equal_messages_both_come_back_though_the_wire_is_cut(tmp_path: Path, user: Provider) -> None:
     """The one that came before the cut is not taken for the other as well."""
     user.receive_raw([letter("same")] * 2)
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, devices=TWO) as house:
         tap.says = lambda line: line.replace(b" MULTIAPPEND", b"")
         await house.settle()
         user.expunge("same")

@@ -10,7 +10,7 @@ from tests.contract.sync import pop3_devices
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.replica import Replica
 from tests.contract.sync.tap import Tap
-from tests.contract.sync.three_devices import DEVICES, assert_everywhere, come_back, house_of, remove
+from tests.contract.sync.three_devices import DEVICES, TWO, assert_everywhere, come_back, house_of, remove
 
 SEEN, FLAGGED, ANSWERED = "\\Seen", "\\Flagged", "\\Answered"
 
@@ -46,7 +46,7 @@ async def test_device_flags_what_the_web_mail_deleted(tmp_path: Path, provider: 
 async def test_restored_messages_are_kept_by_a_restart_and_their_flags_go_on(tmp_path: Path, user: Provider) -> None:
     """What came back is a message like others: it is flagged, deleted, and goes to Trash."""
     user.receive("a")
-    async with house_of(tmp_path, user) as house:
+    async with house_of(tmp_path, user, devices=TWO) as house:
         await house.settle()
         user.expunge("a")
         house.replica("phone").mark("a", add="F")
@@ -110,7 +110,7 @@ async def test_device_that_flags_after_another_ones_deletion_was_carried_out(
 async def test_answer_that_is_lost_leaves_one_message(tmp_path: Path, user: Provider, command: bytes) -> None:
     """What was put back is looked for before it would be put back again."""
     user.receive("a", "b")
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, devices=TWO) as house:
         await house.settle()
 
         def cut(line: bytes) -> bool:

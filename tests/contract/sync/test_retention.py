@@ -18,7 +18,7 @@ from tests.contract.sync.provider import Provider
 from tests.contract.sync.replica import Replica
 from tests.contract.sync.tap import Tap
 from tests.contract.sync.test_restore import bring_back
-from tests.contract.sync.three_devices import assert_everywhere, come_back, house_of
+from tests.contract.sync.three_devices import TWO, assert_everywhere, come_back, house_of
 
 DAY_S = 86400.0
 RETENTION_S = 30 * DAY_S
@@ -58,7 +58,7 @@ async def test_deleted_mail_is_swept_after_the_retention(tmp_path: Path, user: P
     """Not a day before, and not what is there; the file shrinks, and what is gone for good is said to be so."""
     user.receive("kept")
     user.receive_raw([letter("big") + b"\r\n".join(wrapped(random.Random(1).randbytes(600_000)))])
-    async with house_of(tmp_path, user) as house:
+    async with house_of(tmp_path, user, devices=TWO) as house:
         await house.settle()
         user.expunge("big")
         await house.settle()
@@ -112,7 +112,7 @@ async def test_device_that_was_away_for_longer_than_the_retention_brings_nothing
 async def test_file_from_an_old_backup_is_known_after_its_body_was_swept(tmp_path: Path, user: Provider) -> None:
     """It is removed again and never sent, and its body is in the store once more: what goes can be restored."""
     user.receive("a", "b")
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, devices=TWO) as house:
         await house.settle()
         file = house.replica("laptop").find("a").path
         shutil.copy2(file, tmp_path / "backup")
@@ -139,7 +139,7 @@ async def test_sweep_that_fails_for_whatever_reason_is_tried_again_and_ends_noth
 ) -> None:
     """To keep house is not worth the end of a daemon: what nobody expected is logged, and later it is swept."""
     user.receive("a")
-    async with house_of(tmp_path, user) as house:
+    async with house_of(tmp_path, user, devices=TWO) as house:
         await house.settle()
         house.shift_s += EVERY_S
         failures: list[str] = []

@@ -17,7 +17,7 @@ from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
 from tests.contract.sync.test_device_moves import copy, move
 from tests.contract.sync.test_restore import bring_back
-from tests.contract.sync.three_devices import add, assert_everywhere, house_of
+from tests.contract.sync.three_devices import TWO, add, assert_everywhere, house_of
 from tests.servers.capabilities import NO_QRESYNC
 
 FLAGGED, SEEN = "\\Flagged", "\\Seen"
@@ -78,7 +78,7 @@ async def test_what_was_moved_on_before_it_was_seen_is_only_there(
     """And what its device does to it meanwhile goes with it, as after any move."""
     key = "n" if how is put else "a"
     fill(user)
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, devices=TWO) as house:
         await house.settle()
         web = WebMail(
             tap,
@@ -105,7 +105,7 @@ async def test_what_was_deleted_before_it_was_seen_is_deleted_and_can_be_restore
     """Also if the connection is lost between the answer and the look, and somebody else asks after a restart."""
     fill(user)
     async with Tap(user.server.imap_port) as tap:
-        house = house_of(tmp_path, user, port=tap.port)
+        house = house_of(tmp_path, user, port=tap.port, devices=TWO)
         async with house:
             await house.settle()
             delete = partial(user.expunge, "n", mailbox="Archive")
@@ -153,7 +153,7 @@ async def test_what_was_seen_beside_others_and_deleted_at_once_is_deleted(
     """A server that does not tell what is gone has a count that tells it, but nobody had counted this one yet."""
     provider = Provider(make_dovecot(capability=NO_QRESYNC), mail_user)
     fill(provider)
-    async with Tap(provider.server.imap_port) as tap, house_of(tmp_path, provider, port=tap.port) as house:
+    async with Tap(provider.server.imap_port) as tap, house_of(tmp_path, provider, port=tap.port, devices=TWO) as house:
         await house.settle()
         receive = partial(provider.receive, "x", mailbox="Archive")
         expunge = partial(provider.expunge, "n", mailbox="Archive")

@@ -1,6 +1,7 @@
-"""Three devices of one IMAP account, what programs do to their files, and what all sides have in the end."""
+"""Three devices of one IMAP account, or two, what programs do to their files, and what all sides have in the end."""
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,15 @@ from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
 
 DEVICES = ("laptop", "phone", "nas")
+TWO = ("laptop", "phone")
+"""Enough where the promise is about the server, the wire, or one device, and the other only has to follow."""
 
 
-def house_of(directory: Path, provider: Provider, *, settle: str = "20ms", **more: Any) -> House:
+def house_of(
+    directory: Path, provider: Provider, *, settle: str = "20ms", devices: Iterable[str] = DEVICES, **more: Any
+) -> House:
     account = imap(provider.server, provider.user, **more)
-    return House(directory, accounts={"work": account}, devices={name: {"settle": settle} for name in DEVICES})
+    return House(directory, accounts={"work": account}, devices={name: {"settle": settle} for name in devices})
 
 
 def add(
@@ -59,4 +64,4 @@ def remove(house: House, device: str, *keys: str, mailbox: str = "INBOX") -> Non
 
 def assert_everywhere(house: House, provider: Provider, mailbox: str, *keys: str) -> None:
     assert sorted(provider.flags(mailbox)) == sorted(keys)
-    assert [one.keys() for one in house.replicas(mailbox)] == [sorted(keys)] * len(DEVICES)
+    assert [one.keys() for one in house.replicas(mailbox)] == [sorted(keys)] * len(house.config.devices)
