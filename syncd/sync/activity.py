@@ -54,8 +54,8 @@ class Activity(Record):
     """None: not connected; it stays after a session of POP3."""
     watched: str | None = None
     """The mailbox of which the server tells news by itself."""
-    unheard: frozenset[str] | None = None
-    """The names of those others of which it does not tell, over a connection of their own; None: it tells of none."""
+    heard: frozenset[int] | None = None
+    """The ids of the mailboxes of which it tells over a second connection; None: there is none."""
     demoted: dict[int, str] = field(default_factory=dict)
     """By mailbox id, the rung to which a server that contradicted itself fell there."""
     polls_at: float | None = None
@@ -123,7 +123,7 @@ class Activity(Record):
             rests_s=None,
             link=None,
             watched=None,
-            unheard=None,
+            heard=None,
             polls_at=None,
             demoted={},
             pace=Pace(),

@@ -82,20 +82,20 @@ def _connection(activity: Activity | None) -> ConnectionStatus | None:
 def _news(config: ImapConfig | Pop3Config, activity: Activity | None, mailboxes: Sequence[MailboxReport]) -> NewsStatus:
     link = activity.link if activity else None
     pushed = activity.watched if activity and link and link.has_push else None
-    unheard = activity.unheard if activity else None
+    heard = activity.heard if activity else None
     why: str | None = None
     if config.type == "pop3":
         why = "pop3"
     elif link is not None:
         why = "one_mailbox_per_connection" if link.has_push else "no_idle"
-    others = [one.name for one in mailboxes if one.name != pushed and (unheard is None or one.name in unheard)]
+    others = [one.name for one in mailboxes if one.name != pushed and (heard is None or one.id not in heard)]
     polled = len(others) if config.type == "imap" else 1
     if why == "one_mailbox_per_connection" and not polled:
         why = None
     polls_at = activity.polls_at if activity and activity.rests_s is not None and activity.error is None else None
     can_push = link is not None and link.has_push
-    all_pushed = pushed is not None and unheard is not None and not others
-    if why == "one_mailbox_per_connection" and unheard:
+    all_pushed = pushed is not None and heard is not None and not others
+    if why == "one_mailbox_per_connection" and heard is not None:
         why = "not_told"
     return NewsStatus(can_push, pushed, polled, why, config.poll_interval_s, polls_at, all_pushed)
 

@@ -1,7 +1,7 @@
 """Floor 3: what a server tells of mailboxes that are not selected (NOTIFY, RFC 5465), gathered in bounded space."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from syncd.imap.types import ListEntry, Status, StatusRow, Untagged
 
@@ -57,6 +57,11 @@ class Elsewhere:
         """Note that there may be something that was not told."""
         self.is_partial = True
         self._heard.set()
+
+    def forget_counts(self, names: Iterable[bytes]) -> None:
+        """Forget the counts of some mailboxes."""
+        for octets in names:
+            self._counts.pop(octets, None)
 
     def forget(self) -> None:
         """Forget what was told so far."""

@@ -8,10 +8,9 @@ after a second SET. Here nothing is selected, nothing is fetched, and SET is sai
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NoReturn
 
 from syncd.errors import ConnectionLostError, RefusedError
-from syncd.imap.answers.elsewhere import Elsewhere
+from syncd.imap.answers.elsewhere import KEPT_MAX, Elsewhere
 from syncd.imap.commands import idling
 from syncd.imap.commands.session import Session
 from syncd.imap.news.push import PAUSE_S, RENEWAL_S
@@ -38,6 +37,7 @@ class Listener:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._is_stopped = asyncio.Event()
         self._told_of: set[bytes] | None = set()
         """The mailboxes that were told of so far, until listening has begun."""
 
@@ -50,26 +50,37 @@ class Listener:
         """Log in; raises what `ImapConnection.login` does."""
         await self._session.login(username, secret)
 
-    async def listen(self, told: Elsewhere, *, on_begin: Callable[[frozenset[bytes]], None]) -> NoReturn:
-        """Gather what is told until cancelled; raises RefusedError if nothing is, or what ends the connection.
+    async def listen(self, told: Elsewhere, *, on_begin: Callable[[frozenset[bytes]], None]) -> None:
+        """Gather what is told until `stop`; raises RefusedError if nothing is, or what ends the connection.
 
         How all mailboxes are is told first, so that nothing is missed between the last look and this. `on_begin`
         gets the octets of the mailboxes that were told then, and are told of from then on.
         """
-        loop, session = asyncio.get_running_loop(), self._session
+        session = self._session
         if not can_tell(session.capabilities):
             raise RefusedError("the server does not offer NOTIFY any more")
         with session.collecting(self), session.collecting(told):
             await self._enable_condstore()
             await session.command("NOTIFY", b"SET", b"STATUS", _EVENTS)
-            told_of, self._told_of = self._told_of, None
-            on_begin(frozenset(told_of or ()))
-            while True:
+            names, self._told_of = self._told_of, None
+            on_begin(frozenset(names or ()))
+            while not self._is_stopped.is_set():
                 session.events.clear()  # with nothing selected there are none, whatever a server says
-                ends_at = loop.time() + RENEWAL_S
-                await idling.idle(session, timeout_s=RENEWAL_S, until=None)
-                # NOTE: a server that ends IDLE by itself must not turn this into a race.
-                await asyncio.sleep(min(max(ends_at - loop.time(), 0.0), PAUSE_S))
+                await self._idle()
+        await session.logout()
+
+    def stop(self) -> None:
+        """End the connection with the words that are due, so that the server does not count it any more."""
+        self._is_stopped.set()
+
+    async def _idle(self) -> None:
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + RENEWAL_S
+        await idling.idle(self._session, timeout_s=RENEWAL_S, until=self._is_stopped)
+        with suppress(TimeoutError):
+            # NOTE: a server that ends IDLE by itself must not turn this into a race.
+            async with asyncio.timeout(min(ends_at - loop.time(), PAUSE_S)):
+                await self._is_stopped.wait()
 
     async def _enable_condstore(self) -> None:
         """Ask for mod-sequences: Cyrus tells none to who has not said that they mean anything to him."""
@@ -80,7 +91,7 @@ class Listener:
     def take(self, response: Untagged) -> bool:
         """Hear, before another collector does, of which mailboxes is told, and when nothing is from now on."""
         match response:
-            case StatusRow(octets=octets) if self._told_of is not None:
+            case StatusRow(octets=octets) if self._told_of is not None and len(self._told_of) < KEPT_MAX:
                 self._told_of.add(octets)
             case Status() if response.text.code == _OVERFLOW:  # RFC 5465 §5.8
                 error = ConnectionLostError("the server tells of mailboxes no more: too much happened")

@@ -1,11 +1,11 @@
 """Floor 4: the task of one IMAP account: it owns the connection, and says when the server is read.
 
 Theory. What devices changed is pushed first, and mailboxes that they made are made. Then comes a whole pass
-(`reading`) when somebody asks or the poll is due, else only a look at the selected mailbox, if that has news, and at
-others of which the server tells over a connection of their own (`listening`). At rest the task waits in IDLE on INBOX,
-or for the poll where there is no IDLE, and a wake-up ends the wait; before resting, INBOX is compared with what is
-known, since SELECT reports no event. An error that reaches no message and no mailbox ends the connection and the run.
-The supervisor starts another run, and what was recorded is where it goes on.
+(`reading`) when somebody asks or the poll is due, else only a look at the selected mailbox, if that has news. Of others
+a server tells over a second connection (`listening`): those are looked at, or all where names have changed. At rest the
+task waits in IDLE on INBOX, or for the poll where there is no IDLE, and a wake-up ends the wait; before resting, INBOX
+is compared with what is known, since SELECT reports no event. An error that reaches no message and no mailbox ends the
+connection and the run. The supervisor starts another run, and what was recorded is where it goes on.
 """
 
 import asyncio
@@ -115,6 +115,8 @@ class ImapAccount:
         self._elsewhere = NewsElsewhere(self._reading.mailboxes.known)
         self._can_listen = listens
         self._listening: Listening | None = None
+        self._unread: set[int] = set()
+        """The mailboxes that were told of and could not be read since."""
         self._at_rest = AtRest(account.db)
         self._is_connected = False
         self._quirks = NONE
@@ -153,7 +155,8 @@ class ImapAccount:
                     log.warning("connection_lost", account=self._account.name, error=str(error))
                     is_again = True
                 finally:
-                    if (listening := self._listening) is not None:
+                    listening, self._listening = self._listening, None
+                    if listening is not None:
                         listening.cancel()
                     self._is_connected, self._activity.link = False, None
                     self._refused |= connection.refused
@@ -163,7 +166,6 @@ class ImapAccount:
                     if listening is not None:
                         await listening.ended()
                         self._can_listen &= not listening.is_in_vain
-                        self._listening = None
         except SyncdError as error:
             self.requests.fail(error)
             raise
@@ -236,9 +238,8 @@ class ImapAccount:
             is_new = not (is_first and is_again)
             rests = not is_first and bool(self._at_rest) and self._is_quiet
             await self._elsewhere.compare()
-            elsewhere = self._elsewhere.due
-            is_due = self._timer.is_due or elsewhere.is_listing
-            is_poll = self._timer.is_due and not (asked or is_first)
+            is_poll = self._timer.is_due and not (asked or is_first or self._elsewhere.heard)
+            is_due = self._timer.is_due or self._elsewhere.due.is_listing
             if not rests:
                 if asked and is_new:
                     self._failures.end_waits()
@@ -253,12 +254,12 @@ class ImapAccount:
             if asked is Asked.LOOK or is_first or is_due:
                 self._timer.begin()
                 is_first = False
-                with self._elsewhere.looking():
-                    is_as_known = await self._reading.run_pass(connection, is_at_rest=rests)
-                if is_as_known and self._is_quiet:
-                    await self._at_rest.end()
-                if is_poll and not is_as_known and self._listening is not None:
-                    self._listening.renew()  # it was not told
+                before = await self._reading.mailboxes.known()
+                async with self._elsewhere.passing():
+                    if await self._reading.run_pass(connection, is_at_rest=rests) and self._is_quiet:
+                        await self._at_rest.end()
+                if is_poll and self._listening is not None:
+                    self._listening.polled(before, await self._reading.mailboxes.known())
                 await self._reading.look_again(connection, waits=bool(asked) or self.requests.are_awaited)
                 self.requests.answer()
             else:
@@ -274,12 +275,19 @@ class ImapAccount:
                 if has_news and not is_put_off:
                     await self._reading.look_at_selected(connection)
                 was_put_off = has_news and is_put_off
-                if elsewhere:
-                    with self._elsewhere.looking():
-                        await self._reading.look_at(connection, elsewhere.mailboxes)
+                await self._look_elsewhere(connection)
             await self._reading.follow(connection)
             await self._reading.restore(connection)
             has_news = self._answers(wake) and await self._rest(connection, wake, hears_out=loop.time() < asked_until)
+
+    async def _look_elsewhere(self, connection: ImapConnection) -> None:
+        """Read the mailboxes that the server has told of, and those that could not be read when it had."""
+        again = {id_ for id_ in self._unread if not self._failures.is_waiting(id_, Work.READ)}
+        told = () if (due := self._elsewhere.due).is_listing else due.mailboxes  # then a pass comes at once
+        if wanted := again.union(told):
+            with self._elsewhere.looking_at(wanted):
+                await self._reading.look_at(connection, wanted)
+            self._unread = {id_ for id_ in wanted | self._unread if self._failures.is_failing(id_, Work.READ)}
 
     def _answers(self, wake: Wake) -> bool:
         """Tell whether nothing is left to do for who has woken us; they hear of it."""

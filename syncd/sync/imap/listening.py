@@ -6,28 +6,33 @@ that is refused is not tried again: what to log in with is the account's to find
 heard wakes the account only where it differs from what is known.
 
 Trap: Dovecot 2.3 may go deaf: where a mailbox is renamed within a second or so after another change of names, it tells
-that late or never, and sometimes nothing at all from then on. So the connection is made anew once names have changed
-and it is quiet again, and whenever a poll finds what was not told; a new one begins with how all mailboxes are.
+that late or never, and sometimes nothing at all from then on. So another connection takes the place of this one after
+names have changed, and after a poll that found what should have been told; it begins with how all mailboxes are.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NoReturn
 
 from syncd.errors import RefusedError, SyncdError, Temper, text_of
 from syncd.imap.answers.refusals import NotUnderstoodError
 from syncd.imap.news.listener import Listener
 from syncd.log import log
+from syncd.store.trees.accounts import MailboxRow
 from syncd.sync.accounts.served_account import ServedAccount
 from syncd.sync.backoff import Backoff
-from syncd.sync.imap.heard import unheard
+from syncd.sync.imap.heard import has_untold, lacking, told_of
 from syncd.sync.imap.news_elsewhere import NewsElsewhere
 
 _AFTER_REFUSAL_S = 900.0
 """A server may be out of connections for this user."""
 _STABLE_S = 60.0
 _QUIET_S = 3.0
+_UNQUIET_MAX_S = 30.0
+_RENEWAL_S = 30.0
+"""A connection is renewed once nothing was told for a moment, or at the latest after some time, and not more often."""
+_GOODBYE_S = 5.0
 _FROM_WITHIN = "listening was cancelled from within"
 """By a library: nobody has ended it."""
 _FOR_GOOD = frozenset({"BADEVENT", "NOTIFICATIONOVERFLOW"})
@@ -50,7 +55,9 @@ class Listening:
         self._connect = connect
         self._backoff = Backoff()
         self._since: float | None = None
-        self._heard_at = 0.0
+        self._lacking: frozenset[int] | None = None
+        """The mailboxes of which the connection before did not tell."""
+        self._heard_at = self._renewed_at = float("-inf")
         self._is_doubted = asyncio.Event()
         self.is_in_vain = False
         """Whether the server does not do this, so that it is not to be asked over another connection."""
@@ -64,9 +71,10 @@ class Listening:
         """Wait until nothing is left of it."""
         await asyncio.wait([self._task])
 
-    def renew(self) -> None:
-        """Listen over another connection as soon as nothing is told for a moment: this one may be deaf."""
-        self._is_doubted.set()
+    def polled(self, before: Sequence[MailboxRow], after: Sequence[MailboxRow]) -> None:
+        """Hear of a poll, for which nothing was told: what was known before it, and is known now."""
+        if has_untold(before, after, told=self._account.activity.heard or ()):
+            self._is_doubted.set()
 
     async def _run(self) -> None:
         try:
@@ -80,55 +88,65 @@ class Listening:
                     if (ours := asyncio.current_task()) is None or ours.cancelling():
                         raise
                     error = SyncdError(_FROM_WITHIN)
-                self._account.activity.unheard = None
+                self._account.activity.heard = None
                 if (wait_s := self._wait_s(error)) is None:
                     return
                 await asyncio.sleep(wait_s)
         finally:
-            self._account.activity.unheard = None
+            self._account.activity.heard = None
 
     async def _listen(self) -> None:
-        """Listen over one connection, until it is to be renewed; raises what ended it."""
+        """Listen over one connection, until another one is to take its place; raises what ended it."""
+        loop = asyncio.get_running_loop()
         listener = await self._connect()
-        self._is_doubted.clear()
-        begun: asyncio.Future[frozenset[bytes]] = asyncio.get_running_loop().create_future()
-        works = (listener.listen(self._news.told, on_begin=begun.set_result), self._hear(begun), self._doubt())
+        begun: asyncio.Future[frozenset[bytes]] = loop.create_future()
+        works = (
+            listener.listen(self._news.told, on_begin=begun.set_result),
+            self._hear(begun),
+            self._until_doubted(begun),
+        )
         tasks = [asyncio.ensure_future(work) for work in works]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if tasks[-1].done():
+                listener.stop()
+                await asyncio.wait(tasks[:1], timeout=_GOODBYE_S)
         finally:
             for task in tasks:
                 task.cancel()
             await listener.aclose()
             ends = await asyncio.gather(*tasks, return_exceptions=True)
-        for end in ends:
-            if isinstance(end, Exception):
-                raise end
         if ends[-1] is not None:
-            raise SyncdError(_FROM_WITHIN)
+            raise next((end for end in ends if isinstance(end, Exception)), SyncdError(_FROM_WITHIN))
+        self._renewed_at = loop.time()
 
     async def _hear(self, begun: asyncio.Future[frozenset[bytes]]) -> NoReturn:
-        told_of = await begun
-        before, self._since = self._account.activity.unheard, asyncio.get_running_loop().time()
-        lacking = unheard(told_of, await self._news.known())
-        if before is not None and not lacking <= before:
-            self._news.told.miss()  # one may have gone while nobody listened
-        self._account.activity.unheard = lacking
-        log.info("listening_began", account=self._account.name)
+        loop, news = asyncio.get_running_loop(), self._news
+        names, known = await begun, await news.known()
+        self._since = loop.time()
+        told, before = told_of(names, known), self._lacking or frozenset()
+        self._lacking = lacking(told, known)
+        if not self._lacking <= before:
+            news.told.miss()  # one may have gone while nobody listened, or is none of the user's own
+        self._account.activity.heard = told
+        log.info("listening_began", account=self._account.name, mailboxes=len(told), not_told=len(self._lacking))
         while True:
-            await self._news.told.heard()
-            self._heard_at = asyncio.get_running_loop().time()
-            is_any = await self._news.compare()
-            if self._news.has_names:
-                self.renew()
-            if is_any:
+            await news.told.heard()
+            self._heard_at = loop.time()
+            if found := await news.compare():
                 self._account.wake.set()
+                if found.names:
+                    self._is_doubted.set()
 
-    async def _doubt(self) -> None:
-        """Return when the connection is to be renewed."""
+    async def _until_doubted(self, begun: asyncio.Future[frozenset[bytes]]) -> None:
+        """Return when another connection is to take the place of this one."""
+        loop = asyncio.get_running_loop()
+        await asyncio.wait([begun])
+        self._is_doubted.clear()
         await self._is_doubted.wait()
-        while (left_s := self._heard_at + _QUIET_S - asyncio.get_running_loop().time()) > 0:  # noqa: ASYNC110
-            await asyncio.sleep(left_s)
+        latest = loop.time() + _UNQUIET_MAX_S
+        while (at := max(min(self._heard_at + _QUIET_S, latest), self._renewed_at + _RENEWAL_S)) > loop.time():  # noqa: ASYNC110
+            await asyncio.sleep(at - loop.time())
 
     def _wait_s(self, error: Exception) -> float | None:
         """Return after how long to try again, None: not over this connection of the account."""

@@ -3,17 +3,19 @@
 Theory. What is told is compared with what is known: when it is heard, and once more when the account has done what it
 was at. Other counts of a mailbox are a cause to read that one; other names, and what cannot be understood, are one for
 a whole pass. A server tells of what we did as well, which is mostly not known by its counts: it is read like what
-others did. Mail may come every second, and a pass over thousands of mailboxes takes a server long: so nine times as
-long as the last look took, though not above ten seconds, goes by before the next one.
+others did. What is about to be looked at is forgotten in that moment, and nothing else is. Mail may come every second,
+and a pass over thousands of mailboxes takes a server long: so nine times as long as the last look took, though not
+above ten seconds, goes by before the next one.
 """
 
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 
 from syncd.imap.answers.elsewhere import Elsewhere
 from syncd.store.trees.accounts import MailboxRow
-from syncd.sync.imap.heard import NOTHING, Heard, heard
+from syncd.sync.imap.heard import NOTHING, Heard, heard, unknown_of
+from syncd.values import replace
 
 _PAUSES = 9
 _PAUSE_MAX_S = 10.0
@@ -28,47 +30,65 @@ class NewsElsewhere:
     ) -> None:
         """known: returns the mailboxes of the account as they are known."""
         self.told = Elsewhere()
+        self.heard = NOTHING
+        """What is news of it, as of the last `compare`."""
         self.known = known
         self._now = now
-        self._heard = NOTHING
-        self._strangers: set[bytes] = set()
+        self._strangers: frozenset[bytes] = frozenset()
         self._not_before = 0.0
 
-    async def compare(self) -> bool:
-        """Forget what was told if all of it is known by now, and tell whether there is news where there was none."""
+    async def compare(self) -> Heard:
+        """Forget what was told if all of it is known by now, and return what is news that was none before."""
         if not self.told:
-            return False
-        known, before = await self.known(), self._heard
-        self._heard = heard(self.told, known, strangers=self._strangers)
-        if not self._heard:
+            return NOTHING
+        known, before = await self.known(), self.heard
+        self.heard = heard(self.told, known, strangers=self._strangers)
+        if not self.heard:
             self.told.forget()
-        return bool(self._heard) and not before
-
-    @property
-    def has_names(self) -> bool:
-        """Tell whether it is news that a mailbox came or went."""
-        return self._heard.has_names
+        return Heard(
+            {id_: octets for id_, octets in self.heard.mailboxes.items() if id_ not in before.mailboxes},
+            self.heard.names - before.names,
+            self.heard.strangers - before.strangers,
+            self.heard.is_partial and not before.is_partial,
+        )
 
     def wait_s(self) -> float | None:
         """Return the time until a look is due, None when nothing is new."""
-        return max(self._not_before - self._now(), 0.0) if self._heard else None
+        return max(self._not_before - self._now(), 0.0) if self.heard else None
 
     @property
     def due(self) -> Heard:
         """Return what is to be looked at now."""
-        return self._heard if self.wait_s() == 0.0 else NOTHING
+        return self.heard if self.wait_s() == 0.0 else NOTHING
 
     def forget(self) -> None:
         """Begin with another connection of the account: its first pass looks at everything."""
         self.told.forget()
-        self._heard = NOTHING
+        self.heard = NOTHING
+
+    @asynccontextmanager
+    async def passing(self) -> AsyncIterator[None]:
+        """Make a pass, which sees all that was told before it."""
+        strangers = self.heard.strangers
+        self.forget()
+        with self._timed():
+            yield
+        # A name that LIST has not shown is another one of something that it has.
+        self._strangers = unknown_of(self._strangers | strangers, await self.known())
+        if len(self._strangers) > _STRANGERS_MAX:
+            self._strangers = frozenset()
 
     @contextmanager
-    def looking(self) -> Iterator[None]:
-        """Note how long a look takes, which sees all that was told before it."""
-        if len(self._strangers) < _STRANGERS_MAX:
-            self._strangers |= self._heard.strangers  # it asks for LIST, and who is not on it has another name there
-        self.forget()
+    def looking_at(self, mailbox_ids: Collection[int]) -> Iterator[None]:
+        """Look at some mailboxes, which shows all that was told of those before it."""
+        left = {id_: octets for id_, octets in self.heard.mailboxes.items() if id_ not in mailbox_ids}
+        self.told.forget_counts(octets for id_, octets in self.heard.mailboxes.items() if id_ not in left)
+        self.heard = replace(self.heard, mailboxes=left)
+        with self._timed():
+            yield
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
         began = self._now()
         try:
             yield

@@ -8,7 +8,7 @@ since it may have been moved. New mail in INBOX waits for nothing: during a long
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
@@ -208,21 +208,23 @@ class ImapReading:
         """Read the selected mailbox, and where the messages may be that went from it."""
         events = connection.drain_events()  # the look at the mailbox says what they said
         for mailbox in [row for row in await self.mailboxes.synced() if row.wire_name == connection.selected]:
-            await self._look_at(connection, mailbox, is_half=await self._may_be_half(mailbox, events))
+            await self._look_at(connection, [mailbox], is_half=await self._may_be_half(mailbox, events))
 
     async def look_at(self, connection: ImapConnection, mailbox_ids: Collection[int]) -> None:
         """Read these mailboxes, and where the messages may be that went from them."""
-        for mailbox in [row for row in await self.mailboxes.synced() if row.id in mailbox_ids]:
-            await self._look_at(connection, mailbox, is_half=True)
+        mailboxes = [row for row in await self.mailboxes.synced() if row.id in mailbox_ids]
+        await self._look_at(connection, mailboxes, is_half=True)
 
-    async def _look_at(self, connection: ImapConnection, mailbox: MailboxRow, *, is_half: bool) -> None:
+    async def _look_at(self, connection: ImapConnection, mailboxes: Sequence[MailboxRow], *, is_half: bool) -> None:
         with self._halves.unseen(self._account.name) if is_half else nullcontext():
-            self._steps.vanished.discard(mailbox.id)
-            await self._steps.run(connection, mailbox, self._steps.read_rows)
-            if self._suspicions.has(mailbox.id) or mailbox.id in self._steps.vanished:
-                await self._look_at_arrivals(connection, apart_from=mailbox)
+            for mailbox in mailboxes:
+                self._steps.vanished.discard(mailbox.id)
+                await self._steps.run(connection, mailbox, self._steps.read_rows)
+            if any(self._suspicions.has(one.id) or one.id in self._steps.vanished for one in mailboxes):
+                await self._look_at_arrivals(connection, apart_from=mailboxes)
             await self._record_confirmed()
-        await self._steps.run(connection, mailbox, self._steps.read_bodies)
+        for mailbox in mailboxes:
+            await self._steps.run(connection, mailbox, self._steps.read_bodies)
 
     def has_observed(self, connection: ImapConnection) -> bool:
         """Tell whether all was observed that happened in the selected mailbox before it was selected."""
@@ -277,17 +279,18 @@ class ImapReading:
         return bool(confirmed)
 
     async def _look_at_arrivals(
-        self, connection: ImapConnection, *, apart_from: MailboxRow | None = None, is_thorough: bool = False
+        self, connection: ImapConnection, *, apart_from: Sequence[MailboxRow] = (), is_thorough: bool = False
     ) -> bool:
-        """Look where the messages may be that went from a mailbox, as far as one answer of the server tells.
+        """Look where the messages may be that went from mailboxes, as far as one answer of the server tells.
 
         is_thorough: also in mailboxes of which it tells nothing. Returns whether all of them could be read.
         """
         statuses = await self.mailboxes.list(connection)
+        read = {row.id for row in apart_from}
         arrived = [
             row
             for row in await self.mailboxes.synced()
-            if (apart_from is None or row.id != apart_from.id)
+            if row.id not in read
             and (has_arrivals(row, statuses.get(row.wire_name)) or (is_thorough and row.wire_name not in statuses))
         ]
         for mailbox in arrived:
@@ -339,7 +342,7 @@ class ImapReading:
         self._steps.vanished.discard(mailbox.id)
         await self._steps.read_rows(observer, mailbox)
         if mailbox.id in self._steps.vanished:
-            await self._look_at_arrivals(observer.connection, apart_from=mailbox)
+            await self._look_at_arrivals(observer.connection, apart_from=[mailbox])
 
     async def _bring_changes(self, connection: ImapConnection) -> None:
         """Let what devices changed reach the server before anything else is done."""

@@ -99,7 +99,7 @@ def test_news_of_an_idling_account_are_pushed_for_one_mailbox_and_polled_for_the
 
 def test_account_that_hears_of_all_mailboxes_polls_none_for_news() -> None:
     found = report(mailbox(1, "INBOX"), mailbox(2, "Old"))
-    activity = Activity(link=LINK, watched="INBOX", unheard=frozenset(), polls_at=NOW + 60, rests_s=60.0)
+    activity = Activity(link=LINK, watched="INBOX", heard=frozenset({1, 2}), polls_at=NOW + 60, rests_s=60.0)
 
     work, _ = seen(found, activity).accounts
 
@@ -108,7 +108,7 @@ def test_account_that_hears_of_all_mailboxes_polls_none_for_news() -> None:
 
 def test_mailboxes_of_which_a_server_does_not_tell_are_polled() -> None:
     found = report(mailbox(1, "INBOX"), mailbox(2, "Old"), mailbox(3, "Public/Team"))
-    activity = Activity(link=LINK, watched="INBOX", unheard=frozenset({"Public/Team"}), polls_at=NOW, rests_s=60.0)
+    activity = Activity(link=LINK, watched="INBOX", heard=frozenset({1, 2}), polls_at=NOW, rests_s=60.0)
 
     work, _ = seen(found, activity).accounts
 

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from syncd.imap.types import ListEntry, StatusRow, Untagged
 from syncd.store.trees.accounts import MailboxRow
-from syncd.sync.imap.heard import NOTHING
+from syncd.sync.imap.heard import NOTHING, Heard
 from syncd.sync.imap.news_elsewhere import NewsElsewhere
+from tests.unit.sync.mailbox_rows import row as _row
 
 _NEW = ListEntry(b"New", "/", frozenset())
 _STRANGE = StatusRow(b"INBOX/Work", messages=1)
@@ -20,8 +21,9 @@ class _Heard:
         self.news = NewsElsewhere(self._mailboxes, now=lambda: self.now_s)
 
     async def hear(self, response: Untagged) -> bool:
+        """Tell whether it is news that was none before."""
         self.news.told.take(response)
-        return await self.news.compare()
+        return bool(await self.news.compare())
 
     async def _mailboxes(self) -> Sequence[MailboxRow]:
         return self.known
@@ -40,24 +42,54 @@ async def test_what_is_known_by_the_time_it_is_looked_at_is_no_cause_any_more() 
     assert not heard.news.told
 
 
-async def test_account_is_woken_once_for_all_that_it_has_not_looked_at() -> None:
+async def test_what_is_told_again_is_news_once_until_it_was_looked_at() -> None:
     heard = _Heard()
 
     assert await heard.hear(_NEW)
-    assert not await heard.hear(_STRANGE)
-    with heard.news.looking():
+    assert not await heard.hear(_NEW)
+    assert await heard.hear(_STRANGE)
+    async with heard.news.passing():
         assert heard.news.due == NOTHING
     assert await heard.hear(_NEW)
+
+
+async def test_who_looks_at_a_mailbox_forgets_nothing_of_the_others() -> None:
+    """They may have been told between the last comparison and the look."""
+    heard = _Heard()
+    heard.known = [_row("Work", 1), _row("Lists", 2), _row("Old", 3)]
+    await heard.hear(StatusRow(b"Work", highestmodseq=8))
+    await heard.hear(StatusRow(b"Lists", highestmodseq=8))
+    assert heard.news.due.mailboxes == {1: b"Work", 2: b"Lists"}
+    heard.news.told.take(StatusRow(b"Old", highestmodseq=8))
+    heard.news.told.take(_NEW)
+
+    with heard.news.looking_at({1}):
+        assert heard.news.heard.mailboxes == {2: b"Lists"}
+        assert heard.news.told.counts.keys() == {b"Lists", b"Old"}
+    await heard.news.compare()
+
+    assert heard.news.heard == Heard({2: b"Lists", 3: b"Old"}, names=frozenset({b"New"}))
 
 
 async def test_list_is_asked_once_for_a_name_that_is_not_on_it() -> None:
     heard = _Heard()
     assert await heard.hear(_STRANGE)
-    with heard.news.looking():
+    async with heard.news.passing():
         pass
 
     assert not await heard.hear(_STRANGE)
     assert not heard.news.told
+
+
+async def test_name_that_was_on_the_list_is_news_again_once_it_is_not() -> None:
+    """The mailbox was made, deleted and made again, and of its name nothing is told the second time."""
+    heard = _Heard()
+    assert await heard.hear(StatusRow(b"Work", messages=0))
+    async with heard.news.passing():
+        heard.known = [_row("Work", 1)]
+    heard.known = []
+
+    assert await heard.hear(StatusRow(b"Work", messages=0))
 
 
 async def test_news_wait_for_nine_times_as_long_as_a_look_took() -> None:
@@ -67,7 +99,7 @@ async def test_news_wait_for_nine_times_as_long_as_a_look_took() -> None:
     await heard.hear(_NEW)
     assert heard.news.wait_s() == 0.0
 
-    with heard.news.looking():
+    async with heard.news.passing():
         assert heard.news.wait_s() is None
         heard.now_s = 0.5
         await heard.hear(_NEW)
@@ -80,7 +112,7 @@ async def test_news_wait_for_nine_times_as_long_as_a_look_took() -> None:
 
 async def test_look_that_fetched_for_long_keeps_nobody_waiting_for_long() -> None:
     heard = _Heard()
-    with heard.news.looking():
+    async with heard.news.passing():
         heard.now_s = 3600.0
     await heard.hear(_NEW)
 
