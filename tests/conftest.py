@@ -28,6 +28,13 @@ gc.set_threshold(50_000, 20, 50)  # as the daemon has it; a fifth of what whole 
 share_compiled()
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored, by all that is started, behind `&`
 _WORKERS_MAX = 9  # a container may see many more processors than it may use
+_LONG = (
+    "tests/walk/",
+    "tests/system/test_benchmarks",
+    "tests/system/test_demo",
+    "tests/system/test_soak",
+    "tests/crash/",
+)
 _users = itertools.count(1)
 
 
@@ -41,6 +48,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     if len(files) == 1 and all(file.endswith(".py") for file in files):
         return 0
     return min(len(os.sched_getaffinity(0)) + 2, _WORKERS_MAX)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let what takes long begin first: else the others wait in the end for who has the last of it."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
 
 
 @pytest.fixture(scope="session")
