@@ -4,8 +4,8 @@ Theory. What is told is compared with what is known: when it is heard, and once 
 was at. Other counts of a mailbox are a cause to read that one; other names, and what cannot be understood, are one for
 a whole pass. A server tells of what we did as well, which is mostly not known by its counts: it is read like what
 others did. What is about to be looked at is forgotten in that moment, and nothing else is. Mail may come every second,
-and a pass over thousands of mailboxes takes a server long: so nine times as long as the last look took, though not
-above ten seconds, goes by before the next one.
+and a pass over thousands of mailboxes takes a server long: so looks are to take a tenth of the time. Who has taken more
+waits, though for ten seconds at most, and a few short looks are free.
 """
 
 import time
@@ -17,8 +17,10 @@ from syncd.store.trees.accounts import MailboxRow
 from syncd.sync.imap.heard import NOTHING, Heard, heard, unknown_of
 from syncd.values import replace
 
-_PAUSES = 9
+_SHARE = 10
 _PAUSE_MAX_S = 10.0
+_FREE_S = 2.0
+"""Of pauses that nobody has waited for yet."""
 _STRANGERS_MAX = 10_000
 
 
@@ -35,7 +37,8 @@ class NewsElsewhere:
         self.known = known
         self._now = now
         self._strangers: frozenset[bytes] = frozenset()
-        self._not_before = 0.0
+        self._paused_until = 0.0
+        """Until when nothing would be looked at if each look was followed by its pause."""
 
     async def compare(self) -> Heard:
         """Forget what was told if all of it is known by now, and return what is news that was none before."""
@@ -54,7 +57,7 @@ class NewsElsewhere:
 
     def wait_s(self) -> float | None:
         """Return the time until a look is due, None when nothing is new."""
-        return max(self._not_before - self._now(), 0.0) if self.heard else None
+        return max(self._paused_until - _FREE_S - self._now(), 0.0) if self.heard else None
 
     @property
     def due(self) -> Heard:
@@ -94,4 +97,5 @@ class NewsElsewhere:
             yield
         finally:
             ended = self._now()
-            self._not_before = ended + min(_PAUSES * (ended - began), _PAUSE_MAX_S)
+            paused_until = max(self._paused_until, began) + _SHARE * (ended - began)
+            self._paused_until = min(paused_until, ended + _FREE_S + _PAUSE_MAX_S)
