@@ -8,10 +8,12 @@ class Quirks(Value):
 
     no_qresync: its VANISHED is malformed or wrong, although it announces QRESYNC. modseq_runs_ahead: HIGHESTMODSEQ
     rises before the session can see the change, so that only the MODSEQ of rows that were seen is a cursor.
+    out_of_order: it does commands before others that change their meaning.
     """
 
     no_qresync: bool = False
     modseq_runs_ahead: bool = False
+    out_of_order: bool = False
 
 
 NONE = Quirks()

@@ -15,8 +15,19 @@ class RespText(Value):
     text: bytes
 
 
-Resync = tuple[int, int]
-"""UIDVALIDITY and MODSEQ of a mailbox, to be told what changed since (RFC 7162 §3.2.5)."""
+NEW_MAX = 1000
+"""So many new messages are asked for at once where it is not known how many there are."""
+
+
+class Resync(NamedTuple):
+    """Up to where a mailbox is known, to be told what changed since (RFC 7162 §3.2.5).
+
+    uidnext: rows of new messages are fetched in the same round trip; None: they are not.
+    """
+
+    uidvalidity: int
+    highestmodseq: int
+    uidnext: int | None = None
 
 
 class Status(Value):
@@ -157,8 +168,9 @@ class SelectResult(Value):
     """What SELECT or EXAMINE said.
 
     uidvalidity, uidnext: None when missing or not a number of their kind. highestmodseq: None without CONDSTORE or
-    after NOMODSEQ. rows, vanished: the answer to the QRESYNC parameter. is_plain: it refused its parameters just then,
-    is_of_the_moment: by a code that says nothing of them.
+    after NOMODSEQ. rows, vanished: the answer to the QRESYNC parameter. new: whole rows among the first `NEW_MAX` UIDs
+    that may be new, None where they were not told. is_plain: it refused its parameters just then, is_of_the_moment: by
+    a code that says nothing of them.
     """
 
     uidvalidity: int | None
@@ -170,6 +182,7 @@ class SelectResult(Value):
     read_only: bool
     rows: tuple[FetchRow, ...] = ()
     vanished: UidSet = EMPTY
+    new: tuple[FetchRow, ...] | None = None
     is_plain: bool = False
     is_of_the_moment: bool = False
 

@@ -1,14 +1,19 @@
 """Floor 3: which mailbox a connection has selected, what SELECT said of it, and to whom that was told already."""
 
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+
 from syncd.errors import Reach, RefusedError
 from syncd.imap.answers.collectors import Selecting
 from syncd.imap.answers.refusals import OF_MAILBOX, OF_THE_MOMENT, refusal
 from syncd.imap.commands import mailbox_commands
 from syncd.imap.commands.parts import Parts
+from syncd.imap.commands.rows import Items, fetch_rows
 from syncd.imap.commands.session import Session
-from syncd.imap.types import Resync, SelectResult
+from syncd.imap.types import NEW_MAX, FetchRow, Resync, SelectResult
 from syncd.imap.wire.arguments import Argument, string
-from syncd.mail.uidset import EMPTY
+from syncd.mail.uidset import EMPTY, UID_MAX, UidSet
 from syncd.values import replace
 
 
@@ -43,7 +48,10 @@ class Selected:
         if not parameters or (qresync is None and octets in self._plain):
             return await self._select(octets, verb, **how)
         try:
-            result = await self._select(octets, verb, *parameters, **how)
+            if qresync is None or qresync.uidnext is None:
+                result = await self._select(octets, verb, *parameters, **how)
+            else:
+                result = await self._select_and_fetch(octets, verb, *parameters, uidnext=qresync.uidnext, **how)
         except RefusedError as error:
             if error.code in OF_MAILBOX:
                 raise
@@ -75,6 +83,40 @@ class Selected:
         self.octets = self.result = self._parts.place = None
         self._session.events.clear()
 
+    async def _select_and_fetch(
+        self,
+        octets: bytes,
+        verb: str,
+        *parameters: Argument,
+        uidnext: int,
+        is_pipelined: bool,
+        is_anew: bool,
+        is_behind: bool,
+    ) -> SelectResult:
+        """Fetch the rows of messages that may be new in the round trip in which their mailbox is selected.
+
+        NOTE: a server does FETCH after SELECT, for that says of which mailbox it is (RFC 9051 §5.5); who does not ends
+        the connection (`WireCommand`), and what is told before its turn is of another mailbox.
+        """
+        await self._parts.settled()
+        is_behind = is_behind or not is_pipelined  # IDLE may be about to end
+        selecting = self._select(octets, verb, *parameters, is_pipelined=True, is_anew=is_anew, is_behind=is_behind)
+        fetching = self._rows(UidSet.span(uidnext, min(uidnext + NEW_MAX - 1, UID_MAX)))
+        selected, new = await asyncio.gather(selecting, fetching, return_exceptions=True)
+        if isinstance(selected, BaseException):
+            raise selected
+        if isinstance(new, BaseException) and not isinstance(new, RefusedError):
+            raise new
+        return replace(selected, new=None if isinstance(new, RefusedError) else tuple(new))
+
+    async def _rows(self, uids: UidSet) -> Sequence[FetchRow]:
+        rows: list[FetchRow] = []
+        every = fetch_rows(self._session, uids, items=Items.ALL, changed_since=None, is_pipelined=True, is_behind=True)
+        async with aclosing(every) as batches:
+            async for batch in batches:
+                rows += batch
+        return rows
+
     async def _select(
         self, octets: bytes, verb: str, *parameters: Argument, is_pipelined: bool, is_anew: bool, is_behind: bool
     ) -> SelectResult:
@@ -99,7 +141,7 @@ class Selected:
         if end.kind != "OK":
             raise refusal("select", end, reach=Reach.MAILBOX)
         result = collector.result(end)
-        self.octets, self.result = octets, replace(result, rows=(), vanished=EMPTY)
+        self.octets, self.result = octets, replace(result, rows=(), vanished=EMPTY, new=None)
         self._parts.place = octets, result.uidvalidity
         self._session.has_modseqs = result.highestmodseq is not None
         return result

@@ -17,7 +17,7 @@ from syncd.errors import RefusedError
 from syncd.imap.commands.rows import SET_MAX_BYTES, Items
 from syncd.imap.connection import ImapConnection
 from syncd.imap.quirks import NONE, Quirks
-from syncd.imap.types import FetchRow, Resync, SelectResult
+from syncd.imap.types import NEW_MAX, FetchRow, Resync, SelectResult
 from syncd.log import log
 from syncd.mail.uidset import EMPTY, UID_MAX, UidSet
 from syncd.values import Value
@@ -153,7 +153,9 @@ def resync_of(connection: ImapConnection, cursor: Cursor, *, ceiling: Rung, quir
     """Return with what a mailbox is to be selected so that the answer tells what changed; None: it will not tell."""
     if "QRESYNC" not in connection.enabled or quirks.no_qresync or ceiling is not Rung.QRESYNC:
         return None
-    return None if cursor.highestmodseq is None else (cursor.uidvalidity, cursor.highestmodseq)
+    if cursor.highestmodseq is None:
+        return None
+    return Resync(cursor.uidvalidity, cursor.highestmodseq, None if quirks.out_of_order else cursor.uidnext)
 
 
 async def observe_changes(
@@ -248,13 +250,17 @@ class _Sight:
         if claimed:
             claimed = await self._known.uids(claimed)
         async with _beside(self._proven_gone(claimed)) as proving:
-            if self._may_have_new():
-                new = UidSet.span(self._cursor.uidnext, UID_MAX)
+            if told := self._selected.new:
+                self._new += [row.uid for row in told]
+                yield self._changes(told)
+            new = UidSet.span(self._cursor.uidnext + (0 if told is None else NEW_MAX), UID_MAX)
+            if self._may_have_any(new):
                 async for changes in self._batches(new, Items.ALL):
                     self._new += [row.uid for row in changes.rows]
                     yield changes
                 # NOTE: what was recorded since the last look is in no count when it is gone.
                 if rung is Rung.CONDSTORE:
+                    new = UidSet.span(self._cursor.uidnext, UID_MAX)
                     uncounted = await self._known.uids(new) - UidSet.of(self._new)
             vanished = await proving
         if vanished != claimed:
@@ -299,10 +305,11 @@ class _Sight:
         self._modseq = max(self._modseq, *(row.modseq or 0 for row in rows), 0)
         return ServerChanges(tuple(rows))
 
-    def _may_have_new(self) -> bool:
-        uidnext = self._selected.uidnext
-        named = any(row.uid >= self._cursor.uidnext for row in self._selected.rows)
-        return uidnext is None or uidnext > self._cursor.uidnext or named
+    def _may_have_any(self, new: UidSet) -> bool:
+        if not new:
+            return False
+        uidnext, lowest = self._selected.uidnext, new.lowest
+        return uidnext is None or uidnext > lowest or any(row.uid >= lowest for row in self._selected.rows)
 
     async def _proven_gone(self, claimed: UidSet) -> UidSet:
         gone = EMPTY

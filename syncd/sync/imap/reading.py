@@ -30,6 +30,7 @@ from syncd.sync.imap.mailboxes import ImapMailboxes
 from syncd.sync.imap.push import ImapPush
 from syncd.sync.imap.steps import ImapSteps
 from syncd.sync.imap.suspicions import Suspicions
+from syncd.values import replace
 
 if TYPE_CHECKING:
     from syncd.sync.imap.first_listing import Coming
@@ -95,7 +96,7 @@ class ImapReading:
 
     def begin(self, quirks: Quirks) -> None:
         """Begin on another connection: what the one before saw, and what it was in the middle of, counts no more."""
-        self._steps.begin(quirks)
+        self._steps.begin(replace(quirks, out_of_order=not self._asks_ahead))
         self._was_interrupted = True
         self._successes.begin()
 

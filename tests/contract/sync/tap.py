@@ -77,6 +77,8 @@ class Tap:
         """Gives octets that the client gets before the server's answer to a line."""
         self.says: Callable[[bytes], bytes] | None = None
         """Gives what the client hears instead of a line of the server; nothing for no line."""
+        self.before_answer: Hook | None = None
+        """Called with each piece of what the server says before it is forwarded."""
         self.drops: Callable[[bytes], bool] = _never
         """Tells after which lines of a client, and what precedes the answer, the connection ends."""
         self.cut_after_bytes: int | None = None
@@ -168,6 +170,8 @@ class Tap:
                     octets += b"" if octets.endswith(b"\n") else await reader.readline()
                     lines = (self._refusing(line, refused) for line in octets.splitlines(keepends=True))
                     octets = b"".join(map(self.says or bytes, lines))
+                if self.before_answer is not None:
+                    await self.before_answer(octets)
                 left = self.cut_after_bytes
                 if left is not None:
                     self.cut_after_bytes = left - len(octets)

@@ -1,6 +1,7 @@
 """What a push costs follows what a device changed, and hardly how large the mailbox is in which it did."""
 
 import asyncio
+import os
 import re
 import threading
 from collections import Counter
@@ -13,6 +14,7 @@ import pytest
 from sqlalchemy import Connection, event, select
 
 from syncd.errors import DeviceAwayError
+from syncd.imap.types import NEW_MAX
 from syncd.maildir.disk.files import MailboxDirectory
 from syncd.store.engine.database import Database
 from syncd.store.tables import schema
@@ -29,7 +31,10 @@ from tests.servers.dovecot import Dovecot
 FEW, MANY = 60, 1060
 _AT_ONCE = 100
 _COMMAND = re.compile(rb"[A-P]{4}\d+ (?:UID )?([A-Z]+)\b")
-_ANSWER = re.compile(rb"[A-P]{4}\d+ (?:OK|NO|BAD)\b")
+_ANSWER = re.compile(rb"^[A-P]{4}\d+ (?:OK|NO|BAD)\b", re.MULTILINE)
+_ROWS = re.compile(rb"UID FETCH (\d+):(\d+) \(UID FLAGS [^)]*RFC822\.SIZE")
+_TURNS = 50
+"""Of the loop, and to a thread and back: many more than a client takes from one of its commands to the next."""
 _FOR_EACH = 25
 """What is counted of deletions that happened takes some five, and one round more would take as much again."""
 
@@ -69,7 +74,7 @@ async def test_push_and_pull_wait_for_few_answers(tmp_path: Path, user: Provider
                 _change(house, 0)
                 await house.settle()
             flagged, gone, *_ = (key for key in user.flags() if key.startswith("m"))
-            with _flights(tap) as pulled:
+            with _flights(tap, is_far=True) as pulled:
                 user.store(flagged, r"+FLAGS (\Flagged)")
                 user.receive("late")
                 user.expunge(gone)
@@ -84,7 +89,7 @@ async def test_push_and_pull_wait_for_few_answers(tmp_path: Path, user: Provider
         ["APPEND", "FETCH", "FETCH", "FETCH"],
         ["STORE", "EXPUNGE", "SEARCH"],  # it is gone
     ]
-    assert pulled == [["SEARCH", "FETCH"], ["FETCH"]]
+    assert pulled == [["SEARCH", "FETCH"]]  # what is gone is proven while the bodies come
     assert "late" in keys
 
 
@@ -391,11 +396,20 @@ def _counted(house: House) -> Iterator[list[int]]:
             event.remove(engine, "begin", begin)
 
 
+def _asks_for_new(line: bytes) -> bool:
+    asked = _ROWS.search(line)
+    return asked is not None and int(asked[2]) - int(asked[1]) == NEW_MAX - 1
+
+
 @contextmanager
 def _flights(
-    tap: Tap, *, apart_from: Collection[str] = frozenset({"LIST", "SELECT", "IDLE"})
+    tap: Tap, *, apart_from: Collection[str] = frozenset({"LIST", "SELECT", "NEW", "IDLE"}), is_far: bool = False
 ) -> Iterator[list[list[str]]]:
-    """Gather which commands a client sends without waiting for an answer, apart from those that ask what is new."""
+    """Gather which commands a client sends without waiting for an answer, apart from those that ask what is new.
+
+    NEW is a FETCH of the rows that are new since a mailbox was known. is_far: answers wait for as long as anything is
+    sent.
+    """
     flights: list[list[str]] = []
     is_answered = True
 
@@ -405,15 +419,20 @@ def _flights(
         if verb is not None:
             if is_answered:
                 flights.append([])
-            flights[-1].append(verb[1].decode())
+            flights[-1].append("NEW" if _asks_for_new(line) else verb[1].decode())
             is_answered = False
 
-    def heard(line: bytes) -> bytes:
+    async def hold(octets: bytes) -> None:
         nonlocal is_answered
-        is_answered |= _ANSWER.match(line) is not None
-        return line
+        count = -1
+        while is_far and len(tap.lines) > count:
+            count = len(tap.lines)
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
+                await asyncio.to_thread(os.getpid)
+        is_answered |= _ANSWER.search(octets) is not None
 
-    tap.before_line, tap.says = sent, heard
+    tap.before_line, tap.before_answer = sent, hold
     yield flights
-    tap.before_line = tap.says = None
+    tap.before_line = tap.before_answer = None
     flights[:] = [kept for flight in flights if (kept := [verb for verb in flight if verb not in apart_from])]

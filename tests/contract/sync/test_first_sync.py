@@ -164,7 +164,7 @@ async def test_rows_of_many_messages_are_asked_for_while_those_before_are_record
         return record_messages(*args, **rest)
 
     async def asked(line: bytes) -> None:
-        if b"RFC822.SIZE" in line:
+        if b"RFC822.SIZE" in line and b" 61:" not in line:
             next(one for one in are_asked if not one.is_set()).set()
 
     async with Tap(user.server.imap_port) as tap:

@@ -29,6 +29,8 @@ CURSOR = Cursor(uidvalidity=7, uidnext=6, highestmodseq=10, count=5)
 QRESYNC = b"IMAP4rev1 ENABLE CONDSTORE QRESYNC ESEARCH"
 CONDSTORE = b"IMAP4rev1 CONDSTORE"
 PLAIN = b"IMAP4rev1"
+NEW = b"UID FETCH 6:1005 (UID FLAGS MODSEQ RFC822.SIZE INTERNALDATE)"
+"""What is asked behind a SELECT that tells what changed."""
 
 
 def box(exists: int, *, uidvalidity: int = 7, uidnext: int | None = 6, modseq: int | None = 10) -> bytes:
@@ -92,6 +94,7 @@ async def test_vanished_that_a_search_finds_has_not_vanished() -> None:
 
     async def script(peer: Peer) -> None:
         await peer.answer(b"SELECT", box(4, modseq=12) + b"* VANISHED (EARLIER) 2:3,40\r\n")
+        await peer.answer(NEW)
         await peer.answer(b"UID SEARCH RETURN (ALL) UID 2:3", esearch("3"))
         await peer.answer(b"UID SEARCH RETURN (ALL) ALL", esearch("1,3:5"))
         await peer.answer(b"UID SEARCH RETURN (ALL) UID 2", esearch(""))
@@ -108,6 +111,7 @@ async def test_expunge_that_qresync_kept_quiet_is_found_by_counting() -> None:
 
     async def script(peer: Peer) -> None:
         await peer.answer(b"SELECT", box(4))
+        await peer.answer(NEW)
         await peer.answer(b"UID SEARCH RETURN (ALL) ALL", esearch("1:4"))
         await peer.answer(b"UID SEARCH RETURN (ALL) UID 5", esearch(""))
 
@@ -179,6 +183,7 @@ async def test_uidnext_that_fell_is_not_left_to_mod_sequences() -> None:
 
     async def script(peer: Peer) -> None:
         await peer.answer(b"SELECT", box(3, uidnext=4, modseq=12))
+        await peer.answer(NEW)
         await peer.answer(b"UID FETCH 1:5 (UID FLAGS MODSEQ RFC822.SIZE INTERNALDATE)", rows(1, 2, 3, full=True))
         await peer.answer(b"UID SEARCH RETURN (ALL) UID 4:5", esearch(""))
 
@@ -219,8 +224,11 @@ async def test_refused_parameter_of_select_is_left_out(answers: str, *, is_over:
             await peer.expect(b'SELECT "INBOX" (QRESYNC')
             if answer == "OK":
                 await peer.ok(box(5))
+                await peer.answer(NEW)
                 continue
             await peer.send(peer.tag + f" {answer.replace('[', ' [')} what\r\n".encode())
+            await peer.expect(NEW)
+            await peer.no(b"no mailbox is selected")
             assert await peer.command() == b'SELECT "INBOX"'
             await peer.ok(box(5))
 

@@ -8,7 +8,7 @@ import structlog
 
 from syncd.errors import ConnectionLostError, ProtocolError, RefusedError
 from syncd.imap.connection import ImapConnection
-from syncd.imap.types import Appended
+from syncd.imap.types import Appended, Resync
 from syncd.mail.uidset import UID_MAX, UidSet
 from tests.unit.imap.appending import append
 from tests.unit.imap.scripted import SELECTED, Peer, connected
@@ -33,7 +33,7 @@ async def test_thousands_of_lines_in_one_read_all_arrive() -> None:
         await peer.answer(b'SELECT "INBOX" (QRESYNC (7 5))', SELECTED + b"* VANISHED (EARLIER) 8:9\r\n" + rows)
 
     async with connected(script) as connection:
-        selected = await connection.select(b"INBOX", qresync=(7, 5))
+        selected = await connection.select(b"INBOX", qresync=Resync(7, 5))
 
     assert count == len(selected.rows)
     assert UidSet.span(8, 9) == selected.vanished
