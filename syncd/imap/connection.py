@@ -158,7 +158,7 @@ class ImapConnection:
     async def list_and_select(self, octets: bytes, *, qresync: Resync | None = None) -> tuple[ListEntry, ...]:
         """Do what `list_mailboxes` with counts does and what `select` does, in the same round trip.
 
-        A mailbox that is refused is not `selected` afterwards.
+        A mailbox that is refused is not `selected` afterwards. What it says is returned by `resync`.
         NOTE: where they are pipelined, Dovecot's STATUS and NOOP tell of the selected mailbox what was seen already.
         """
         await self.settled()
@@ -382,8 +382,8 @@ class ImapConnection:
     async def idle(self, *, timeout_s: float, until: asyncio.Event | None = None) -> bool:
         """Wait in IDLE (RFC 2177) for events, at most `timeout_s`, and tell whether there are any to drain.
 
-        until: ends the wait when set, and what follows need not wait for the server to say that IDLE has ended. Returns
-        at once when events are undrained already, and when the server ends IDLE.
+        until: ends the wait when set. What follows need not wait for the server to say that IDLE has ended, but where
+        messages went. Returns at once when events are undrained already, and when the server ends IDLE.
         """
         await idling.idle(self._session, timeout_s=timeout_s, until=until)
         return self.has_events

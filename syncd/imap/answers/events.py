@@ -54,6 +54,11 @@ class EventLog:
         is_any = self._exists is not None or self._expunged or self._is_partial or self._rows or any(self._vanished)
         return bool(is_any)
 
+    @property
+    def tell_of_losses(self) -> bool:
+        """Tell whether messages may have gone by what they say."""
+        return bool(self._expunged or self._is_partial or any(self._vanished))
+
     def drain(self) -> MailboxEvents:
         """Return the events so far and forget them."""
         drained = self.peek()

@@ -21,12 +21,14 @@ async def idle(session: Session, *, timeout_s: float, until: asyncio.Event | Non
         command.is_silent = False
         if not command.is_over:
             await session.wire.say(b"DONE\r\n")
-            # NOTE: only its tag answers it now, so that commands which may have company can be sent at once.
-            command.is_pipelined = until is not None and until.is_set()
+            # NOTE: only its tag answers it now, so that commands which may have company can be sent at once. But where
+            # messages went, more of them may be told until then, and all are to be looked for together.
+            has_cause = bool(session.events) or (until is not None and until.is_set())
+            command.is_pipelined = has_cause and not session.events.tell_of_losses
 
     deadline_s = timeout_s + session.limits.command_s
     command = await session.wire.begin("IDLE", deadline_s=deadline_s, converse=converse)
-    if not command.is_pipelined or session.events:
+    if not command.is_pipelined:
         end = await session.wire.end_of(command)
         if end.kind != "OK":
             raise refusal("idle", end)

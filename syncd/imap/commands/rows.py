@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from enum import Enum
+from typing import TypeGuard
 
 from syncd.errors import Reach
 from syncd.imap.answers.refusals import refusal
@@ -62,6 +63,19 @@ async def fetch_rows(
             raise refusal("fetching rows", end, reach=Reach.MAILBOX)
 
 
+async def fetch_few_rows(session: Session, uids: UidSet) -> tuple[FetchRow, ...] | None:
+    """Return whole rows of few `uids` of the mailbox of a SELECT that is under way, None where that is refused.
+
+    NOTE: for some rows of which mostly none is there a stream would cost more than all else.
+    """
+    collector = _FewRows(uids)
+    request = _request(session, Items.ALL, None)
+    end = await session.attempt(
+        "UID FETCH", str(uids).encode(), request, collector=collector, is_pipelined=True, is_in_turn=True
+    )
+    return tuple(collector.rows) if end.kind == "OK" else None
+
+
 def _request(session: Session, items: Items, changed_since: int | None) -> bytes:
     wanted = ["UID", "FLAGS"]
     has_modseqs = session.trusts("CONDSTORE") if session.has_modseqs is None else session.has_modseqs
@@ -79,6 +93,25 @@ def _request(session: Session, items: Items, changed_since: int | None) -> bytes
     return request.encode()
 
 
+def _is_row(response: Untagged, uids: UidSet) -> TypeGuard[FetchRow]:
+    # NOTE: a row without what was asked is news of another change, even if its UID is among ours.
+    return isinstance(response, FetchRow) and response.flags is not None and response.uid in uids
+
+
+class _FewRows:
+    """Take whole rows."""
+
+    def __init__(self, uids: UidSet) -> None:
+        self.rows: list[FetchRow] = []
+        self._uids = uids
+
+    def take(self, response: Untagged) -> bool:
+        if not _is_row(response, self._uids) or response.size_bytes is None:
+            return False
+        self.rows.append(response)
+        return True
+
+
 class _RowStream:
     """Hold rows between the wire and a reader; what is held counts against the wire's limit."""
 
@@ -91,8 +124,7 @@ class _RowStream:
         self._ready = asyncio.Event()
 
     def take(self, response: Untagged) -> bool:
-        # NOTE: a row without what was asked is news of another change, even if its UID is among ours.
-        if not isinstance(response, FetchRow) or response.flags is None or response.uid not in self._uids:
+        if not _is_row(response, self._uids):
             return False
         if self._items is Items.ALL and response.size_bytes is None:
             return False

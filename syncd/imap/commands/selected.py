@@ -1,17 +1,15 @@
 """Floor 3: which mailbox a connection has selected, what SELECT said of it, and to whom that was told already."""
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import aclosing
 
 from syncd.errors import Reach, RefusedError
 from syncd.imap.answers.collectors import Selecting
 from syncd.imap.answers.refusals import OF_MAILBOX, OF_THE_MOMENT, refusal
 from syncd.imap.commands import mailbox_commands
 from syncd.imap.commands.parts import Parts
-from syncd.imap.commands.rows import Items, fetch_rows
+from syncd.imap.commands.rows import fetch_few_rows
 from syncd.imap.commands.session import Session
-from syncd.imap.types import NEW_MAX, FetchRow, Resync, SelectResult
+from syncd.imap.types import NEW_MAX, Resync, SelectResult
 from syncd.imap.wire.arguments import Argument, string
 from syncd.mail.uidset import EMPTY, UID_MAX, UidSet
 from syncd.values import replace
@@ -100,22 +98,21 @@ class Selected:
         """
         await self._parts.settled()
         is_behind = is_behind or not is_pipelined  # IDLE may be about to end
-        selecting = self._select(octets, verb, *parameters, is_pipelined=True, is_anew=is_anew, is_behind=is_behind)
-        fetching = self._rows(UidSet.span(uidnext, min(uidnext + NEW_MAX - 1, UID_MAX)))
-        selected, new = await asyncio.gather(selecting, fetching, return_exceptions=True)
-        if isinstance(selected, BaseException):
-            raise selected
-        if isinstance(new, BaseException) and not isinstance(new, RefusedError):
-            raise new
-        return replace(selected, new=None if isinstance(new, RefusedError) else tuple(new))
-
-    async def _rows(self, uids: UidSet) -> Sequence[FetchRow]:
-        rows: list[FetchRow] = []
-        every = fetch_rows(self._session, uids, items=Items.ALL, changed_since=None, is_pipelined=True, is_behind=True)
-        async with aclosing(every) as batches:
-            async for batch in batches:
-                rows += batch
-        return rows
+        fetching = asyncio.ensure_future(
+            fetch_few_rows(self._session, UidSet.span(uidnext, min(uidnext + NEW_MAX - 1, UID_MAX)))
+        )
+        try:  # SELECT is said at once, and the task speaks when it is
+            selected = await self._select(
+                octets, verb, *parameters, is_pipelined=True, is_anew=is_anew, is_behind=is_behind
+            )
+        except RefusedError:
+            await fetching
+            raise
+        except BaseException:
+            fetching.cancel()
+            await asyncio.gather(fetching, return_exceptions=True)
+            raise
+        return replace(selected, new=await fetching)
 
     async def _select(
         self, octets: bytes, verb: str, *parameters: Argument, is_pipelined: bool, is_anew: bool, is_behind: bool

@@ -8,6 +8,7 @@ import pytest
 from syncd.errors import RefusedError
 from syncd.imap.news import push
 from syncd.imap.news.push import wait_for_news
+from syncd.imap.types import Resync
 from tests.unit.imap.scripted import SELECTED, Peer, connected
 
 
@@ -105,4 +106,68 @@ async def test_refused_idle_is_told() -> None:
         await connection.select(b"INBOX")
         with pytest.raises(RefusedError):
             await wait_for_news(connection, wake=asyncio.Event(), timeout_s=600)
+        await connection.noop()
+
+
+async def test_end_of_idle_and_all_that_is_asked_of_the_selected_mailbox_are_one_packet() -> None:
+    """The rows of new messages, too, and where the server had news as well as where somebody else has woken us."""
+
+    async def script(peer: Peer) -> None:
+        await peer.answer(b"ENABLE QRESYNC", b"* ENABLED QRESYNC\r\n")
+        await peer.answer(b"SELECT", SELECTED)
+        await peer.expect(b"IDLE")
+        idle = peer.tag
+        await peer.send(b"+ idling\r\n* 4 EXISTS\r\n")
+        assert await peer.line() == b"DONE"
+        await peer.expect(b"SELECT")
+        selecting = peer.tag
+        await peer.expect(b"UID FETCH 9:1008 ")
+        await peer.send(idle + b" OK\r\n" + SELECTED + selecting + b" OK\r\n")
+        await peer.ok()
+        await peer.expect(b"IDLE")
+        idle = peer.tag
+        await peer.send(b"+ idling\r\n")
+        assert await peer.line() == b"DONE"
+        await peer.expect(b"LIST")
+        listing = peer.tag
+        await peer.expect(b"SELECT")
+        selecting = peer.tag
+        await peer.expect(b"UID FETCH 9:1008 ")
+        await peer.send(idle + b" OK\r\n" + listing + b" OK\r\n" + SELECTED + selecting + b" OK\r\n")
+        await peer.ok()
+
+    resync = Resync(7, 5, 9)
+    async with connected(script) as connection:
+        await connection.enable("QRESYNC")
+        wire, wake = connection._session.wire, asyncio.Event()
+        with mock.patch.object(wire, "transport", wraps=wire.transport) as transport:
+            await connection.select(b"INBOX")
+            assert await wait_for_news(connection, wake=wake, timeout_s=600)
+            connection.drain_events()
+            await connection.resync(b"INBOX", resync)
+            asyncio.get_running_loop().call_later(0.05, wake.set)
+            assert not await wait_for_news(connection, wake=wake, timeout_s=600)
+            await connection.list_and_select(b"INBOX", qresync=resync)
+
+    packets = [bytes(call.args[0]) for call in transport.write.call_args_list]
+    assert [packet.count(b"\r\n") for packet in packets] == [1, 1, 3, 1, 4]
+
+
+async def test_where_messages_went_the_end_of_idle_is_heard_out() -> None:
+    """What else went with them is told by then, and is looked for together."""
+
+    async def script(peer: Peer) -> None:
+        await peer.answer(b"SELECT", SELECTED)
+        await peer.expect(b"IDLE")
+        idle = peer.tag
+        await peer.send(b"+ idling\r\n* 2 EXPUNGE\r\n")
+        assert await peer.line() == b"DONE"
+        await peer.send(b"* 1 EXPUNGE\r\n* 2 EXISTS\r\n" + idle + b" OK\r\n")
+        await peer.answer(b"NOOP")
+
+    async with connected(script) as connection:
+        await connection.select(b"INBOX")
+        assert await wait_for_news(connection, wake=asyncio.Event(), timeout_s=600)
+        events = connection.drain_events()
+        assert (events.expunged, events.exists) == (2, 2)
         await connection.noop()
