@@ -115,6 +115,11 @@ class ImapConnection:
         """Tell whether the server reported what was not drained yet."""
         return bool(self._session.events)
 
+    @property
+    def has_losses(self) -> bool:
+        """Tell whether messages may have gone by what was not drained yet."""
+        return self._session.events.has_losses
+
     async def login(self, username: str, secret: Secret) -> None:
         """Log in by AUTHENTICATE or LOGIN and read the capabilities anew.
 

@@ -55,7 +55,7 @@ class EventLog:
         return bool(is_any)
 
     @property
-    def tell_of_losses(self) -> bool:
+    def has_losses(self) -> bool:
         """Tell whether messages may have gone by what they say."""
         return bool(self._expunged or self._is_partial or any(self._vanished))
 

@@ -24,7 +24,7 @@ async def idle(session: Session, *, timeout_s: float, until: asyncio.Event | Non
             # NOTE: only its tag answers it now, so that commands which may have company can be sent at once. But where
             # messages went, more of them may be told until then, and all are to be looked for together.
             has_cause = bool(session.events) or (until is not None and until.is_set())
-            command.is_pipelined = has_cause and not session.events.tell_of_losses
+            command.is_pipelined = has_cause and not session.events.has_losses
 
     deadline_s = timeout_s + session.limits.command_s
     command = await session.wire.begin("IDLE", deadline_s=deadline_s, converse=converse)

@@ -78,7 +78,7 @@ async def delete(session: Session, octets: bytes) -> None:
 def select_parameters(session: Session, qresync: Resync | None) -> tuple[Argument, ...]:
     """Return what SELECT says beside the name (RFC 7162 §3.2.5, §3.1.8)."""
     if qresync is not None:
-        return (b"(QRESYNC (%d %d))" % qresync[:2],)
+        return (b"(QRESYNC (%d %d))" % (qresync.uidvalidity, qresync.highestmodseq),)
     return (b"(CONDSTORE)",) if "CONDSTORE" in session.capabilities and session.trusts("CONDSTORE") else ()
 
 

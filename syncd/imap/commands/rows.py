@@ -63,15 +63,16 @@ async def fetch_rows(
             raise refusal("fetching rows", end, reach=Reach.MAILBOX)
 
 
-async def fetch_few_rows(session: Session, uids: UidSet) -> tuple[FetchRow, ...] | None:
+async def fetch_new_rows(session: Session, uids: UidSet, *, is_in_turn: bool) -> tuple[FetchRow, ...] | None:
     """Return whole rows of few `uids` of the mailbox of a SELECT that is under way, None where that is refused.
 
-    NOTE: for some rows of which mostly none is there a stream would cost more than all else.
+    is_in_turn: of what is told before its turn none is an answer, for it may be about another mailbox.
+    NOTE: where mostly none of them is there a stream would cost more than all else.
     """
-    collector = _FewRows(uids)
+    collector = _NewRows(uids)
     request = _request(session, Items.ALL, None)
     end = await session.attempt(
-        "UID FETCH", str(uids).encode(), request, collector=collector, is_pipelined=True, is_in_turn=True
+        "UID FETCH", str(uids).encode(), request, collector=collector, is_pipelined=True, is_in_turn=is_in_turn
     )
     return tuple(collector.rows) if end.kind == "OK" else None
 
@@ -98,17 +99,19 @@ def _is_row(response: Untagged, uids: UidSet) -> TypeGuard[FetchRow]:
     return isinstance(response, FetchRow) and response.flags is not None and response.uid in uids
 
 
-class _FewRows:
-    """Take whole rows."""
+class _NewRows:
+    """Take whole rows, and drop those that nobody asked for: some servers say the last one where there is none."""
 
     def __init__(self, uids: UidSet) -> None:
         self.rows: list[FetchRow] = []
         self._uids = uids
 
     def take(self, response: Untagged) -> bool:
-        if not _is_row(response, self._uids) or response.size_bytes is None:
+        # NOTE: one without a size is no new message, whatever its UID; it would be counted as one.
+        if not isinstance(response, FetchRow) or response.size_bytes is None:
             return False
-        self.rows.append(response)
+        if _is_row(response, self._uids):
+            self.rows.append(response)
         return True
 
 

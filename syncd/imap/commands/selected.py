@@ -2,12 +2,12 @@
 
 import asyncio
 
-from syncd.errors import Reach, RefusedError
+from syncd.errors import Reach, RefusedError, SyncdError
 from syncd.imap.answers.collectors import Selecting
 from syncd.imap.answers.refusals import OF_MAILBOX, OF_THE_MOMENT, refusal
 from syncd.imap.commands import mailbox_commands
 from syncd.imap.commands.parts import Parts
-from syncd.imap.commands.rows import fetch_few_rows
+from syncd.imap.commands.rows import fetch_new_rows
 from syncd.imap.commands.session import Session
 from syncd.imap.types import NEW_MAX, Resync, SelectResult
 from syncd.imap.wire.arguments import Argument, string
@@ -46,10 +46,12 @@ class Selected:
         if not parameters or (qresync is None and octets in self._plain):
             return await self._select(octets, verb, **how)
         try:
-            if qresync is None or qresync.uidnext is None:
+            if qresync is None or qresync.uidnext is None or is_anew or is_behind:
                 result = await self._select(octets, verb, *parameters, **how)
             else:
-                result = await self._select_and_fetch(octets, verb, *parameters, uidnext=qresync.uidnext, **how)
+                result = await self._select_with_new(
+                    octets, verb, *parameters, uidnext=qresync.uidnext, is_pipelined=is_pipelined
+                )
         except RefusedError as error:
             if error.code in OF_MAILBOX:
                 raise
@@ -81,32 +83,24 @@ class Selected:
         self.octets = self.result = self._parts.place = None
         self._session.events.clear()
 
-    async def _select_and_fetch(
-        self,
-        octets: bytes,
-        verb: str,
-        *parameters: Argument,
-        uidnext: int,
-        is_pipelined: bool,
-        is_anew: bool,
-        is_behind: bool,
+    async def _select_with_new(
+        self, octets: bytes, verb: str, *parameters: Argument, uidnext: int, is_pipelined: bool
     ) -> SelectResult:
         """Fetch the rows of messages that may be new in the round trip in which their mailbox is selected.
 
-        NOTE: a server does FETCH after SELECT, for that says of which mailbox it is (RFC 9051 §5.5); who does not ends
-        the connection (`WireCommand`), and what is told before its turn is of another mailbox.
+        NOTE: a server does FETCH after SELECT, for that says of which mailbox it is (RFC 9051 §5.5). Where it is said
+        beside a LIST, the mailbox is the one that was selected before, and LIST may end last.
         """
         await self._parts.settled()
-        is_behind = is_behind or not is_pipelined  # IDLE may be about to end
-        fetching = asyncio.ensure_future(
-            fetch_few_rows(self._session, UidSet.span(uidnext, min(uidnext + NEW_MAX - 1, UID_MAX)))
-        )
+        is_behind = not is_pipelined  # IDLE may be about to end, of another mailbox
+        uids = UidSet.span(uidnext, min(uidnext + NEW_MAX - 1, UID_MAX))
+        fetching = asyncio.ensure_future(fetch_new_rows(self._session, uids, is_in_turn=is_behind))
         try:  # SELECT is said at once, and the task speaks when it is
             selected = await self._select(
-                octets, verb, *parameters, is_pipelined=True, is_anew=is_anew, is_behind=is_behind
+                octets, verb, *parameters, is_pipelined=True, is_anew=False, is_behind=is_behind
             )
-        except RefusedError:
-            await fetching
+        except SyncdError:
+            await asyncio.gather(fetching, return_exceptions=True)  # to leave it would end the connection
             raise
         except BaseException:
             fetching.cancel()
@@ -138,7 +132,7 @@ class Selected:
         if end.kind != "OK":
             raise refusal("select", end, reach=Reach.MAILBOX)
         result = collector.result(end)
-        self.octets, self.result = octets, replace(result, rows=(), vanished=EMPTY, new=None)
+        self.octets, self.result = octets, replace(result, rows=(), vanished=EMPTY)
         self._parts.place = octets, result.uidvalidity
         self._session.has_modseqs = result.highestmodseq is not None
         return result

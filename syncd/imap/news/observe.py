@@ -155,7 +155,8 @@ def resync_of(connection: ImapConnection, cursor: Cursor, *, ceiling: Rung, quir
         return None
     if cursor.highestmodseq is None:
         return None
-    return Resync(cursor.uidvalidity, cursor.highestmodseq, None if quirks.out_of_order else cursor.uidnext)
+    asks_for_new = 1 <= cursor.uidnext <= UID_MAX and not quirks.out_of_order
+    return Resync(cursor.uidvalidity, cursor.highestmodseq, cursor.uidnext if asks_for_new else None)
 
 
 async def observe_changes(
@@ -253,15 +254,15 @@ class _Sight:
             if told := self._selected.new:
                 self._new += [row.uid for row in told]
                 yield self._changes(told)
-            new = UidSet.span(self._cursor.uidnext + (0 if told is None else NEW_MAX), UID_MAX)
-            if self._may_have_any(new):
-                async for changes in self._batches(new, Items.ALL):
+            new = UidSet.span(self._cursor.uidnext, UID_MAX)
+            untold = UidSet.span(self._cursor.uidnext + (0 if told is None else NEW_MAX), UID_MAX)
+            if self._may_have_any(untold):
+                async for changes in self._batches(untold, Items.ALL):
                     self._new += [row.uid for row in changes.rows]
                     yield changes
-                # NOTE: what was recorded since the last look is in no count when it is gone.
-                if rung is Rung.CONDSTORE:
-                    new = UidSet.span(self._cursor.uidnext, UID_MAX)
-                    uncounted = await self._known.uids(new) - UidSet.of(self._new)
+            # NOTE: what was recorded since the last look is in no count when it is gone.
+            if rung is Rung.CONDSTORE and self._may_have_any(new):
+                uncounted = await self._known.uids(new) - UidSet.of(self._new)
             vanished = await proving
         if vanished != claimed:
             yield Demoted(Rung.CONDSTORE, "a vanished message was found by search")
@@ -276,7 +277,8 @@ class _Sight:
                 listed = await list_uids(self._connection)
             if listed.is_complete:
                 gone = await self._proven_gone(here - vanished - listed.uids)
-                if gone and rung is Rung.QRESYNC:
+                # NOTE: one that went after SELECT could not be named by it.
+                if gone and rung is Rung.QRESYNC and not self._connection.has_losses:
                     yield Demoted(Rung.CONDSTORE, "an expunged message was not named")
                 vanished |= gone
             async for changes in self._batches(listed.uids - here, Items.ALL):

@@ -4,11 +4,8 @@ import asyncio
 from collections.abc import Callable
 
 _AT_ONCE = 256 * 1024
-_TURNS = 4
-"""How many turns of the event loop others have to speak as well.
-
-What begins beside a command speaks in its third, and what begins beside that in its fourth.
-"""
+_TURNS = 3
+"""How many turns of the event loop others have to speak as well: what begins beside a command speaks in its third."""
 
 
 class Outgoing:

@@ -96,7 +96,7 @@ class ImapReading:
 
     def begin(self, quirks: Quirks) -> None:
         """Begin on another connection: what the one before saw, and what it was in the middle of, counts no more."""
-        self._steps.begin(replace(quirks, out_of_order=not self._asks_ahead))
+        self._steps.begin(replace(quirks, out_of_order=quirks.out_of_order or not self._asks_ahead))
         self._was_interrupted = True
         self._successes.begin()
 
@@ -305,9 +305,9 @@ class ImapReading:
     async def _may_be_half(self, mailbox: MailboxRow, events: MailboxEvents) -> bool:
         """Tell whether a mailbox may have lost what came into another one; not if events tell of our own doing only.
 
-        NOTE: of what goes unheard until it is looked at, devices may see one half first. That is right, too (`halves`).
+        NOTE: behind messages that came others may be told that went, until IDLE has ended, which is not waited for.
         """
-        if not events or events.expunged or events.is_partial:
+        if not events or events.expunged or events.is_partial or events.exists is not None:
             return True
         here, gone = mailbox.cursor.uidvalidity, events.vanished
         find = partial(server_tree.known_uids, mailbox_id=mailbox.id, uidvalidity=here, among=gone)

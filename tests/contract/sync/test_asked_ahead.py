@@ -13,6 +13,7 @@ from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
 
 _BODIES_WITH_3 = re.compile(rb"UID FETCH (?:\d+:[34]|(?:\d+,)*3) \(UID BODY")
+_NEW_ROWS = re.compile(rb"UID FETCH \d+:\d+ \(UID FLAGS [^)]*RFC822\.SIZE")
 _ANSWER = re.compile(rb"[A-P]{4}\d+ (?:OK|NO|BAD)\b")
 
 
@@ -62,6 +63,47 @@ async def test_server_that_answers_out_of_order_costs_one_connection(tmp_path: P
 
             assert early == 1
             assert house.activities["work"].logins == 2
+
+
+async def test_rows_that_come_before_their_mailbox_is_selected_cost_one_connection(
+    tmp_path: Path, user: Provider
+) -> None:
+    """From then on SELECT is waited for, and new mail comes all the same."""
+    user.receive("first")
+    async with Tap(user.server.imap_port) as tap:
+        is_selecting, early, asked = False, 0, 0
+
+        def says(line: bytes) -> bytes:
+            nonlocal is_selecting
+            is_selecting = is_selecting and _ANSWER.match(line) is None
+            return line
+
+        def precedes(line: bytes) -> bytes:
+            nonlocal is_selecting, early, asked
+            is_ahead = is_selecting and _NEW_ROWS.search(line) is not None
+            is_selecting = b"(QRESYNC" in line
+            asked += is_ahead
+            early += is_ahead
+            return line.split()[0] + b" OK at once\r\n" if is_ahead else b""
+
+        account = imap(user.server, user.user, port=tap.port, mailboxes=["INBOX"])
+        async with House(tmp_path, accounts={"work": account}) as house:
+            await house.settle()
+            tap.says, tap.precedes = says, precedes
+            keys = ["first"]
+            while not early:
+                keys.append(f"m{len(keys):02}")
+                user.receive(keys[-1])
+                await house.until(lambda: house.replica("laptop").keys() == keys)
+            await house.until(lambda: house.activities["work"].logins == 2)
+
+            asked = 0
+            for number in range(3):
+                keys.append(f"n{number}")
+                user.receive(keys[-1])
+                await house.until(lambda: house.replica("laptop").keys() == keys)
+            await house.settle()
+            assert (asked, early, house.activities["work"].logins) == (0, 1, 2)
 
 
 async def test_message_at_which_a_server_dies_in_the_middle_of_all_is_found(tmp_path: Path, user: Provider) -> None:
