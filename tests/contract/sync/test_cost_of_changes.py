@@ -1,8 +1,6 @@
 """What a push costs follows what a device changed, and hardly how large the mailbox is in which it did."""
 
 import asyncio
-import os
-import re
 import threading
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -14,13 +12,13 @@ import pytest
 from sqlalchemy import Connection, event, select
 
 from syncd.errors import DeviceAwayError
-from syncd.imap.types import NEW_MAX
 from syncd.maildir.disk.files import MailboxDirectory
 from syncd.store.engine.database import Database
 from syncd.store.tables import schema
 from syncd.sync.device.intake_files import IntakeFiles
 from syncd.sync.imap import account as imap_account
 from syncd.sync.requests import Asked
+from tests.contract.sync.flights import COMMAND, flights
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
@@ -30,11 +28,6 @@ from tests.servers.dovecot import Dovecot
 
 FEW, MANY = 60, 1060
 _AT_ONCE = 100
-_COMMAND = re.compile(rb"[A-P]{4}\d+ (?:UID )?([A-Z]+)\b")
-_ANSWER = re.compile(rb"^[A-P]{4}\d+ (?:OK|NO|BAD)\b", re.MULTILINE)
-_ROWS = re.compile(rb"UID FETCH (\d+):(\d+) \(UID FLAGS [^)]*RFC822\.SIZE")
-_TURNS = 50
-"""Of the loop, and to a thread and back: many more than a client takes from one of its commands to the next."""
 _FOR_EACH = 25
 """What is counted of deletions that happened takes some five, and one round more would take as much again."""
 
@@ -68,13 +61,13 @@ async def test_push_and_pull_wait_for_few_answers(tmp_path: Path, user: Provider
         account = imap(user.server, user.user, port=tap.port, delete="expunge")
         # A watch that tells of the first flag before the others are set would have it sent alone.
         async with House(tmp_path, accounts={"work": account}, watches_devices=False) as house:
-            with _flights(tap) as connected:
+            with flights(tap) as connected:
                 await house.settle()
-            with _flights(tap) as pushed:
+            with flights(tap) as pushed:
                 _change(house, 0)
                 await house.settle()
             flagged, gone, *_ = (key for key in user.flags() if key.startswith("m"))
-            with _flights(tap, is_far=True) as pulled:
+            with flights(tap, is_far=True) as pulled:
                 user.store(flagged, r"+FLAGS (\Flagged)")
                 user.receive("late")
                 user.expunge(gone)
@@ -100,7 +93,7 @@ async def test_first_sync_of_mailboxes_waits_for_no_select_alone(tmp_path: Path,
     async with Tap(user.server.imap_port) as tap:
         account = imap(user.server, user.user, port=tap.port)
         async with House(tmp_path, accounts={"work": account}) as house:
-            with _flights(tap, apart_from={"LIST", "IDLE"}) as flights:
+            with flights(tap, apart_from={"LIST", "IDLE"}) as asked:
                 sent = tap.before_line
 
                 async def wait_for_device(line: bytes) -> None:
@@ -111,8 +104,8 @@ async def test_first_sync_of_mailboxes_waits_for_no_select_alone(tmp_path: Path,
                 tap.before_line = wait_for_device
                 await house.until_read(lambda ids: len(ids) == 102, _WITH_BODY)
 
-    assert flights[3:5] == [["SELECT", "FETCH"], ["FETCH", "SELECT", "FETCH"]], flights
-    assert flights[-1] == ["SELECT", "FETCH"], flights
+    assert asked[3:5] == [["SELECT", "FETCH"], ["FETCH", "SELECT", "FETCH"]], asked
+    assert asked[-1] == ["SELECT", "FETCH"], asked
 
 
 async def test_nobody_waits_for_a_look_at_our_own_doing(tmp_path: Path, user: Provider) -> None:
@@ -156,7 +149,7 @@ async def test_account_does_not_rest_while_a_device_that_is_asked_as_well_is_at_
         accounts = {"work": imap(user.server, user.user, port=tap.port)}
         async with House(tmp_path, accounts=accounts) as house:
             await house.settle()
-            with _flights(tap, apart_from=()) as flights:
+            with flights(tap, apart_from=()) as asked:
                 add(house, "laptop", "n")
                 asking = asyncio.create_task(house.ask("laptop"))
                 await house.ask("work")
@@ -164,7 +157,7 @@ async def test_account_does_not_rest_while_a_device_that_is_asked_as_well_is_at_
                 await asking
                 await house.until(lambda: "n" in user.flags())
 
-    said = [verb for flight in flights for verb in flight]
+    said = [verb for flight in asked for verb in flight]
     assert "IDLE" not in said[said.index("LIST") : said.index("APPEND")], said
 
 
@@ -234,7 +227,7 @@ async def test_pass_over_what_is_known_asks_no_server_what_is_new(tmp_path: Path
             tap.lines.clear()
             await house.ask("laptop")
             await house.accounts["work"].requests.ask(Asked.PASS)
-            said = [verb[1].decode() for line in tap.lines if (verb := _COMMAND.match(line))]
+            said = [verb[1].decode() for line in tap.lines if (verb := COMMAND.match(line))]
 
     assert "STORE" in said
     assert not {"LIST", "SELECT"}.intersection(said), said
@@ -394,45 +387,3 @@ def _counted(house: House) -> Iterator[list[int]]:
     finally:
         for engine in engines:
             event.remove(engine, "begin", begin)
-
-
-def _asks_for_new(line: bytes) -> bool:
-    asked = _ROWS.search(line)
-    return asked is not None and int(asked[2]) - int(asked[1]) == NEW_MAX - 1
-
-
-@contextmanager
-def _flights(
-    tap: Tap, *, apart_from: Collection[str] = frozenset({"LIST", "SELECT", "NEW", "IDLE"}), is_far: bool = False
-) -> Iterator[list[list[str]]]:
-    """Gather which commands a client sends without waiting for an answer, apart from those that ask what is new.
-
-    NEW is a FETCH of the rows that are new since a mailbox was known. is_far: answers wait for as long as anything is
-    sent.
-    """
-    flights: list[list[str]] = []
-    is_answered = True
-
-    async def sent(line: bytes) -> None:
-        nonlocal is_answered
-        verb = _COMMAND.match(line)
-        if verb is not None:
-            if is_answered:
-                flights.append([])
-            flights[-1].append("NEW" if _asks_for_new(line) else verb[1].decode())
-            is_answered = False
-
-    async def hold(octets: bytes) -> None:
-        nonlocal is_answered
-        count = -1
-        while is_far and len(tap.lines) > count:
-            count = len(tap.lines)
-            for _ in range(_TURNS):
-                await asyncio.sleep(0)
-                await asyncio.to_thread(os.getpid)
-        is_answered |= _ANSWER.search(octets) is not None
-
-    tap.before_line, tap.before_answer = sent, hold
-    yield flights
-    tap.before_line = tap.before_answer = None
-    flights[:] = [kept for flight in flights if (kept := [verb for verb in flight if verb not in apart_from])]
