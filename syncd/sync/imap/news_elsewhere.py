@@ -20,7 +20,7 @@ from syncd.values import replace
 _SHARE = 10
 _PAUSE_MAX_S = 10.0
 _FREE_S = 2.0
-"""Of pauses that nobody has waited for yet."""
+"""So much of the pauses may be owed before a look waits for them."""
 _STRANGERS_MAX = 10_000
 
 
