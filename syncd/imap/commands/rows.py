@@ -74,7 +74,7 @@ async def fetch_new_rows(session: Session, uids: UidSet, *, is_in_turn: bool) ->
     end = await session.attempt(
         "UID FETCH", str(uids).encode(), request, collector=collector, is_pipelined=True, is_in_turn=is_in_turn
     )
-    return tuple(collector.rows) if end.kind == "OK" else None
+    return tuple(collector.rows.values()) if end.kind == "OK" else None
 
 
 def _request(session: Session, items: Items, changed_since: int | None) -> bytes:
@@ -103,7 +103,7 @@ class _NewRows:
     """Take whole rows, and drop those that nobody asked for: some servers say the last one where there is none."""
 
     def __init__(self, uids: UidSet) -> None:
-        self.rows: list[FetchRow] = []
+        self.rows: dict[int, FetchRow] = {}
         self._uids = uids
 
     def take(self, response: Untagged) -> bool:
@@ -111,7 +111,7 @@ class _NewRows:
         if not isinstance(response, FetchRow) or response.size_bytes is None:
             return False
         if _is_row(response, self._uids):
-            self.rows.append(response)
+            self.rows[response.uid] = response
         return True
 
 

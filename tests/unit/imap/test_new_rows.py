@@ -295,3 +295,16 @@ async def test_where_uids_end_nothing_is_asked_for_that_cannot_be(uidnext: int, 
         seen = await looked(connection, cursor=replace(CURSOR, uidnext=uidnext))
         assert last_cursor(seen) == replace(CURSOR, uidnext=uidnext)
         await connection.noop()
+
+
+async def test_row_that_is_told_twice_is_one_message() -> None:
+    """What is kept of an answer is bounded by what was asked, and the count fits."""
+
+    async def script(peer: Peer) -> None:
+        await peer.answer(b"SELECT", box(6, uidnext=7, modseq=12))
+        await peer.answer(NEW, rows(6, 6, 6, full=True))
+
+    async with connected(enabled(script), capabilities=QRESYNC) as connection:
+        seen = await looked(connection)
+        assert new_uids(seen) == [6]
+        assert last_cursor(seen) == replace(CURSOR, uidnext=7, highestmodseq=12, count=6)
