@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -298,15 +298,26 @@ def _rest(house: House) -> bool:
 
 
 def _count_questions(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Count reads, and writes that change anything: to bring on what waits, as who asks does, may change nothing."""
     asked: Counter[str] = Counter()
-    for kind in ("read", "write"):
-        ask = getattr(Database, kind)
+    read, write = Database.read, Database.write
 
-        async def counted(db: Database, *args: Any, kind: str = kind, ask: Any = ask, **more: Any) -> Any:
-            asked[kind] += 1
-            return await ask(db, *args, **more)
+    async def counted_read(db: Database, *args: Any) -> Any:
+        asked["read"] += 1
+        return await read(db, *args)
 
-        monkeypatch.setattr(Database, kind, counted)
+    async def counted_write(db: Database, function: Callable[[Connection], Any], **more: Any) -> Any:
+        def run(conn: Connection) -> Any:
+            driver: Any = conn.connection.driver_connection
+            changed = driver.total_changes
+            result = function(conn)
+            asked["write"] += driver.total_changes > changed
+            return result
+
+        return await write(db, run, **more)
+
+    monkeypatch.setattr(Database, "read", counted_read)
+    monkeypatch.setattr(Database, "write", counted_write)
     return asked
 
 
