@@ -132,8 +132,12 @@ def _sqlite_engine(url: URL, prepare: Callable[[Any], None], *, begin: str, pool
         connection.isolation_level = None  # the driver begins nothing by itself
         prepare(connection)
 
+    def do_begin(dbapi_connection: Any) -> None:
+        dbapi_connection.execute(begin)
+
     event.listen(engine, "connect", on_connect)
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    # NOTE: not by an event: with one listener on an engine, SQLAlchemy looks for those of each kind at every statement.
+    engine.dialect.do_begin = do_begin  # type: ignore[method-assign]
     return engine
 
 
