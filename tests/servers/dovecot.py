@@ -207,6 +207,11 @@ class Dovecot:
         write_certificates(self._home)
         self.restart()
 
+    def until_logged(self, text: str) -> None:
+        """Return once its log holds `text`: it is written by another process than those that answer."""
+        self._wait_until(lambda: text in self.log_file.read_text())
+        assert text in self.log_file.read_text()
+
     def imap(self, user: str) -> imaplib.IMAP4:
         """Return a connection of the standard library that is logged in as `user`."""
         client = imaplib.IMAP4(HOST, self.imap_port, timeout=30)

@@ -21,7 +21,7 @@ async def test_certificate_alone_logs_in(make_dovecot: MakeDovecot, make_account
 
     await log_in(make_account(server, "ana", client_cert=ana, ca_file=server.ca_file))
 
-    assert "user=<ana>, method=EXTERNAL" in server.log_file.read_text()
+    server.until_logged("user=<ana>, method=EXTERNAL")
 
 
 async def test_certificate_of_somebody_else_is_refused(
@@ -48,6 +48,7 @@ async def test_certificate_beside_a_password_needs_both_right(
 
     await log_in(make_account(server, "ana", client_cert=ana, password=server.password, ca_file=server.ca_file))
 
+    server.until_logged("user=<ana>, method=PLAIN")
     assert "method=EXTERNAL" not in server.log_file.read_text()
     with pytest.raises(LoginRefusedError):
         await log_in(make_account(server, "ana", client_cert=ana, password="not-the-one", ca_file=server.ca_file))

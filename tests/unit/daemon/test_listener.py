@@ -204,7 +204,7 @@ async def test_watching_costs_the_store_nothing_while_nothing_is_written(tmp_pat
             await get(port, "/healthz")
             await get(port, "/readyz")
 
-    assert (of_scrape, of_probes) == ([], ["BEGIN", "SELECT 1"])
+    assert (of_scrape, of_probes) == ([], ["SELECT 1"])
     assert app.db.writes == writes
     (laptop,) = figures.devices
     assert (laptop.tally.state, laptop.runs.rounds >= 2) == ("active", True)
