@@ -4,7 +4,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 
-from syncd.errors import Reach, RefusedError
+from syncd.errors import Reach, RefusedError, TooSlowError
 from syncd.imap.commands import appends, bodies, idling, mailbox_commands, message_commands, rows
 from syncd.imap.commands.appends import AppendOutcome, NewMessage
 from syncd.imap.commands.headers import Header
@@ -91,6 +91,12 @@ class ImapConnection:
     def is_in_order(self) -> bool:
         """Tell whether the connection did not end because the server did commands out of their order."""
         return not isinstance(self._session.wire.failure, OutOfOrderError)
+
+    @property
+    def is_deaf_behind_idle(self) -> bool:
+        """Tell whether the connection ended because what came right behind DONE was never answered."""
+        behind = self._session.behind_idle
+        return isinstance(self._session.wire.failure, TooSlowError) and behind is not None and behind.end is None
 
     @property
     def selected(self) -> bytes | None:
@@ -384,11 +390,11 @@ class ImapConnection:
 
     # Push.
 
-    async def idle(self, *, timeout_s: float, until: asyncio.Event | None = None) -> bool:
+    async def idle(self, *, timeout_s: float, until: asyncio.Event | None = None, is_alone: bool = False) -> bool:
         """Wait in IDLE (RFC 2177) for events, at most `timeout_s`, and tell whether there are any to drain.
 
         until: ends the wait when set. What follows need not wait for the server to say that IDLE has ended, but where
-        messages went. Returns at once when events are undrained already, and when the server ends IDLE.
+        messages went, or is_alone. Returns at once when events are undrained already, and when the server ends IDLE.
         """
-        await idling.idle(self._session, timeout_s=timeout_s, until=until)
+        await idling.idle(self._session, timeout_s=timeout_s, until=until, is_alone=is_alone)
         return self.has_events

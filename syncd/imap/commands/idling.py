@@ -8,7 +8,7 @@ from syncd.imap.commands.session import Session
 from syncd.imap.wire.wire_command import WireCommand
 
 
-async def idle(session: Session, *, timeout_s: float, until: asyncio.Event | None) -> None:
+async def idle(session: Session, *, timeout_s: float, until: asyncio.Event | None, is_alone: bool = False) -> None:
     """Wait for events; see `ImapConnection.idle`."""
     if session.events:
         return
@@ -24,11 +24,16 @@ async def idle(session: Session, *, timeout_s: float, until: asyncio.Event | Non
             # NOTE: only its tag answers it now, so that commands which may have company can be sent at once. But where
             # messages went, more of them may be told until then, and all are to be looked for together.
             has_cause = bool(session.events) or (until is not None and until.is_set())
-            command.is_pipelined = has_cause and not session.events.has_losses
+            command.is_pipelined = has_cause and not (is_alone or session.events.has_losses)
+
+    def note_company() -> None:
+        session.behind_idle = next(iter(session.wire.in_flight.values()), None)
 
     deadline_s = timeout_s + session.limits.command_s
     command = await session.wire.begin("IDLE", deadline_s=deadline_s, converse=converse)
-    if not command.is_pipelined:
+    if command.is_pipelined:
+        command.on_end = note_company
+    else:
         end = await session.wire.end_of(command)
         if end.kind != "OK":
             raise refusal("idle", end)

@@ -75,6 +75,8 @@ class Session:
         """
         self.listing: Listing | None = None
         """The last answer to LIST: mostly the next one says the very same."""
+        self.behind_idle: WireCommand | None = None
+        """The first command that was sent before the server had ended the last IDLE, if any was."""
         self._collectors: list[Collector] = []
         self._sink_factory: SinkFactory | None = None
         self._farewell = ""

@@ -12,12 +12,17 @@ PAUSE_S = 15.0
 
 
 async def wait_for_news(
-    connection: ImapConnection, *, wake: asyncio.Event, timeout_s: float, renewal_s: float = RENEWAL_S
+    connection: ImapConnection,
+    *,
+    wake: asyncio.Event,
+    timeout_s: float,
+    renewal_s: float = RENEWAL_S,
+    is_alone: bool = False,
 ) -> bool:
     """Wait for events of the selected mailbox and tell whether there are any to drain.
 
     Ends at once when `wake` is set, and after `timeout_s` at the latest. Without IDLE the server is asked once, at the
-    end. Raises what a lost connection raises.
+    end. is_alone: what follows waits until the server has ended IDLE. Raises what a lost connection raises.
     """
     await connection.rest()
     loop = asyncio.get_running_loop()
@@ -25,7 +30,7 @@ async def wait_for_news(
     if "IDLE" in connection.capabilities and connection.selected is not None:
         while not wake.is_set() and (left := deadline - loop.time()) > 0:
             planned_end = loop.time() + min(left, renewal_s)
-            if await connection.idle(timeout_s=min(left, renewal_s), until=wake):
+            if await connection.idle(timeout_s=min(left, renewal_s), until=wake, is_alone=is_alone):
                 break
             if not wake.is_set() and loop.time() < planned_end:
                 # NOTE: the server ended IDLE by itself; do not let it turn this into a race.

@@ -63,7 +63,7 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
         self._limits = limits
         self._tokenizer = Tokenizer(self, limits)
         self._is_trusted = False
-        self._in_flight: dict[str, WireCommand] = {}
+        self.in_flight: dict[str, WireCommand] = {}  # in the order in which they are to be answered
         self._waiting: deque[tuple[WireCommand, asyncio.Future[None]]] = deque()
         self._speaker: WireCommand | None = None
         self._continuation: asyncio.Future[bytes | None] | None = None
@@ -136,7 +136,7 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
             answers.clear()
 
     def _count(self, responses: int) -> None:
-        head = next(iter(self._in_flight.values()), None)
+        head = next(iter(self.in_flight.values()), None)
         if head is not None:
             head.responses += responses
             if head.responses > self._limits.untagged_max:
@@ -148,7 +148,7 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
         end = parse_tagged(line)
         if end is None or not self.greeting.done():
             raise ProtocolError("the server sent a line that is no response")
-        command = self._in_flight.pop(end.tag, None)
+        command = self.in_flight.pop(end.tag, None)
         if command is None:
             if self._was_issued(end.tag):
                 return
@@ -272,11 +272,11 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
         self._outgoing.drop()
         self._receiver.on_failure(error)
         log.debug("connection_ended", error=type(error).__name__)
-        for command in self._in_flight.values():
+        for command in self.in_flight.values():
             if command.deadline is not None:
                 command.deadline.cancel()
             command.fail(error)
-        self._in_flight.clear()
+        self.in_flight.clear()
         for _, ready in self._waiting:
             if not ready.done():
                 ready.set_exception(error)
@@ -298,7 +298,7 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
         try:
             yield
         except BaseException:
-            if command.tag in self._in_flight:
+            if command.tag in self.in_flight:
                 self.fail_all(ConnectionLostError(f"the command {command.name.lower()} was given up"))
             raise
 
@@ -306,10 +306,10 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
         while self._waiting and self._speaker is None:
             command, ready = self._waiting[0]
             if not ready.done():
-                head = next(iter(self._in_flight.values()), None)
+                head = next(iter(self.in_flight.values()), None)
                 if head is not None and not (head.is_pipelined and command.is_pipelined):
                     return
-                self._in_flight[command.tag] = command
+                self.in_flight[command.tag] = command
                 self._speaker = command
                 if head is None:
                     command.begin_turn()
@@ -363,7 +363,7 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
 
     def _begin_turn(self) -> None:
         """Give the command that is answered next all its time; what was before it had a deadline of its own."""
-        head = next(iter(self._in_flight.values()), None)
+        head = next(iter(self.in_flight.values()), None)
         if head is None:
             return
         head.begin_turn()
@@ -373,7 +373,7 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
             head.deadline = self.loop.call_later(head.deadline_s, self._expire, head)
 
     def _expire(self, command: WireCommand) -> None:
-        head = next(iter(self._in_flight.values()), None)
+        head = next(iter(self.in_flight.values()), None)
         if head is None:
             return
         paused, command.paused_s = self._pressure.paused_s - command.paused_s, self._pressure.paused_s
@@ -390,7 +390,7 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
     def _watch(self) -> None:
         """End a connection whose server fell silent; while only IDLE waits nobody looks, until its DONE is said."""
         self._watchdog = None
-        waiting = [command for command in self._in_flight.values() if not command.is_silent]
+        waiting = [command for command in self.in_flight.values() if not command.is_silent]
         if waiting:
             left = self._active_at + self._limits.inactivity_s - self.loop.time()
             if left <= 0 and not self._pressure.is_paused:

@@ -122,6 +122,8 @@ class ImapAccount:
         self._quirks = NONE
         self._refused: frozenset[str] = frozenset()
         """What the server announces, and refused in connections before."""
+        self._idles_alone = False
+        """Whether the server lost what came right behind the end of IDLE: older releases of Stalwart do."""
         self._changes = ImapMailboxChanges(account, config.mailboxes, list_mailboxes=self._reading.mailboxes.list)
         self.requests = Requests(account.wake)
 
@@ -160,6 +162,7 @@ class ImapAccount:
                         listening.cancel()
                     self._is_connected, self._activity.link = False, None
                     self._refused |= connection.refused
+                    self._idles_alone |= connection.is_deaf_behind_idle
                     self._reading.end(connection)
                     self._incoming.rest()
                     await connection.aclose()
@@ -324,7 +327,7 @@ class ImapAccount:
         if (link := self._activity.link) is not None:  # by now the rung may be a lower one
             self._activity.link = replace(link, rung=self._rung_of(connection))
         with self._timer.waking(wake), self._activity.resting("idle", self._clock(), at_most_s=timeout_s):
-            await wait_for_news(connection, wake=wake, timeout_s=timeout_s)
+            await wait_for_news(connection, wake=wake, timeout_s=timeout_s, is_alone=self._idles_alone)
         return False
 
     async def _hear_out(self, wake: asyncio.Event) -> None:

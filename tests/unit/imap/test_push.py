@@ -5,10 +5,11 @@ from unittest import mock
 
 import pytest
 
-from syncd.errors import RefusedError
+from syncd.errors import RefusedError, TooSlowError
 from syncd.imap.news import push
 from syncd.imap.news.push import wait_for_news
 from syncd.imap.types import Resync
+from syncd.imap.wire.limits import Limits
 from tests.unit.imap.scripted import SELECTED, Peer, connected
 
 
@@ -171,3 +172,64 @@ async def test_where_messages_went_the_end_of_idle_is_heard_out() -> None:
         events = connection.drain_events()
         assert (events.expunged, events.exists) == (2, 2)
         await connection.noop()
+
+
+async def test_server_that_drops_what_comes_with_the_end_of_idle_is_known_by_that() -> None:
+    """Told that it does, a connection waits for the end of IDLE with all that follows."""
+
+    async def idles(peer: Peer) -> None:
+        await peer.answer(b"SELECT", SELECTED)
+        await peer.expect(b"IDLE")
+        idle = peer.tag
+        await peer.send(b"+ idling\r\n* 4 EXISTS\r\n")
+        assert await peer.line() == b"DONE"
+        await peer.send(idle + b" OK\r\n")
+
+    async def drops(peer: Peer) -> None:
+        await idles(peer)
+        await peer.gone()
+
+    async def answers(peer: Peer) -> None:
+        await idles(peer)
+        await peer.answer(b"SELECT", SELECTED)
+
+    async with connected(drops) as connection:
+        await connection.select(b"INBOX")
+        assert await wait_for_news(connection, wake=asyncio.Event(), timeout_s=600)
+        connection._session.wire._limits = Limits(command_s=0.1)
+        with pytest.raises(TooSlowError):
+            await connection.select(b"INBOX", is_pipelined=True)
+        assert connection.is_deaf_behind_idle
+
+    async with connected(answers) as connection:
+        wire = connection._session.wire
+        with mock.patch.object(wire, "transport", wraps=wire.transport) as transport:
+            await connection.select(b"INBOX")
+            assert await wait_for_news(connection, wake=asyncio.Event(), timeout_s=600, is_alone=True)
+            await connection.select(b"INBOX", is_pipelined=True)
+
+    packets = [bytes(call.args[0]) for call in transport.write.call_args_list]
+    assert [packet.count(b"\r\n") for packet in packets] == [1, 1, 1, 1]
+
+
+async def test_server_that_falls_silent_later_is_not_taken_for_one_that_drops_anything() -> None:
+    """What came with the end of IDLE was answered."""
+
+    async def script(peer: Peer) -> None:
+        await peer.answer(b"SELECT", SELECTED)
+        await peer.expect(b"IDLE")
+        idle = peer.tag
+        await peer.send(b"+ idling\r\n* 4 EXISTS\r\n")
+        assert await peer.line() == b"DONE"
+        await peer.send(idle + b" OK\r\n")
+        await peer.answer(b"SELECT", SELECTED)
+        await peer.gone()
+
+    async with connected(script) as connection:
+        await connection.select(b"INBOX")
+        assert await wait_for_news(connection, wake=asyncio.Event(), timeout_s=600)
+        await connection.select(b"INBOX", is_pipelined=True)
+        connection._session.wire._limits = Limits(command_s=0.1)
+        with pytest.raises(TooSlowError):
+            await connection.noop()
+        assert not connection.is_deaf_behind_idle

@@ -264,8 +264,8 @@ async def test_command_has_its_time_once_those_before_it_have_ended() -> None:
         await peer.expect(b"APPEND")
         appending = peer.tag
         await peer.expect(b"UID FETCH")
-        deadline = connection._session.wire._in_flight[peer.tag.decode()].deadline
-        await until(lambda: connection._session.wire._in_flight[peer.tag.decode()].deadline is not deadline)
+        deadline = connection._session.wire.in_flight[peer.tag.decode()].deadline
+        await until(lambda: connection._session.wire.in_flight[peer.tag.decode()].deadline is not deadline)
         await peer.send(appending + b" OK\r\n" + peer.tag + b" OK\r\n")
 
     async with connected(script, limits=limits) as connection:
