@@ -273,6 +273,33 @@ async def test_half_that_comes_later_lets_go_what_was_held(tmp_path: Path, user:
         assert _keys(house, "Archive") == [[*keys[:40], "old"]] * len(DEVICES)
 
 
+async def test_loss_that_is_told_behind_the_end_of_idle_is_half_of_a_move(tmp_path: Path, user: Provider) -> None:
+    """What ended IDLE was a new message; by the time the mailbox is read another one has been moved out of it."""
+    user.receive("a", "b")
+    user.receive("old", mailbox="Archive")
+    async with Tap(user.server.imap_port) as tap, _house(tmp_path, user, tap=tap) as house:
+        await house.settle()
+        await house.until(lambda: tap.lines[-1].endswith(b" IDLE"))
+        before, asking = _identities(house), set[asyncio.Task[None]]()
+
+        async def move_meanwhile(line: bytes) -> None:
+            if line == b"DONE\r\n" and not asking:
+                await asyncio.to_thread(user.move, "a", to="Archive")
+            if b'SELECT "Archive"' in line and not asking:
+                asking.add(asyncio.create_task(house.ask(*DEVICES)))
+                await asyncio.wait(asking, timeout=0.5)  # nothing is concluded of half of it
+
+        tap.before_line = move_meanwhile
+        user.receive("n")
+        await house.until(lambda: _keys(house, "Archive") == [["a", "old"]] * len(DEVICES))
+        await asyncio.gather(*asking)
+        await house.settle()
+
+        assert asking
+        assert _keys(house) == [["b", "n"]] * len(DEVICES)
+        assert all(before[device] <= files for device, files in _identities(house).items())
+
+
 async def test_what_goes_to_trash_is_moved_and_counted(tmp_path: Path, user: Provider) -> None:
     """A few messages are renamed into Trash; more than the guard allows stay where they were, and are there as well."""
     keys = [f"m{number:02}" for number in range(60)]
