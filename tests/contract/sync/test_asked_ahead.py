@@ -4,10 +4,13 @@ import re
 from functools import partial
 from pathlib import Path
 
+import pytest
 from sqlalchemy import select
 
 from syncd.errors import SyncdError
+from syncd.imap.wire.limits import Limits
 from syncd.store.tables import schema
+from syncd.sync.imap import account as imap_account
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
@@ -104,6 +107,50 @@ async def test_rows_that_come_before_their_mailbox_is_selected_cost_one_connecti
                 await house.until(lambda: house.replica("laptop").keys() == keys)
             await house.settle()
             assert (asked, early, house.activities["work"].logins) == (0, 1, 2)
+
+
+async def test_server_that_drops_what_comes_with_the_end_of_idle_costs_one_connection(
+    tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From then on the end of IDLE is waited for, and new mail comes all the same."""
+    monkeypatch.setattr(imap_account, "Limits", partial(Limits, command_s=3.0))
+    async with Tap(user.server.imap_port) as tap:
+        idle, is_ending, dropped, is_odd = b"", False, 0, False
+
+        def alters(line: bytes) -> bytes:
+            nonlocal idle, is_ending, dropped
+            if line == b"DONE\r\n":
+                is_ending = is_odd
+            elif is_ending:
+                dropped += 1
+                return b""
+            elif line.endswith(b" IDLE\r\n"):
+                idle = line.split()[0]
+            return line
+
+        def says(line: bytes) -> bytes:
+            nonlocal is_ending
+            is_ending = is_ending and not line.startswith(idle + b" ")
+            return line
+
+        tap.alters, tap.says = alters, says
+        account = imap(user.server, user.user, port=tap.port, mailboxes=["INBOX"])
+        async with House(tmp_path, accounts={"work": account}) as house:
+            await house.settle()
+            is_odd = True
+            keys = list[str]()
+            while not dropped:
+                keys.append(f"m{len(keys):02}")
+                user.receive(keys[-1])
+                await house.until(lambda: house.replica("laptop").keys() == keys)
+            before, logins = dropped, house.activities["work"].logins
+
+            for number in range(3):
+                keys.append(f"n{number}")
+                user.receive(keys[-1])
+                await house.until(lambda: house.replica("laptop").keys() == keys)
+            await house.settle()
+            assert (dropped, house.activities["work"].logins, logins) == (before, 2, 2)
 
 
 async def test_message_at_which_a_server_dies_in_the_middle_of_all_is_found(tmp_path: Path, user: Provider) -> None:
