@@ -23,7 +23,7 @@ from tests.benchmarks.settings import Setting
 WORK = "first_sync"
 SETTINGS = tuple(Setting(10_000, mailboxes, rtt_ms) for mailboxes in (1, 20) for rtt_ms in (0, 25))
 _NEWEST = 100
-_PEAK_MIB = 150
+_PEAK_MIB = 150e6 / 2**20
 _STORE_SHARE, _REPLICAS_SHARE = 0.7, 1.05
 
 

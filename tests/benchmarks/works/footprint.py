@@ -14,7 +14,7 @@ WORK = "footprint"
 SETTINGS = (Setting(10_000), Setting(100_000))
 _LARGE_BYTES = (50_000_000,) * 5
 _ACCOUNTS, _MAILBOXES, _MESSAGES = 20, 5, 1_000
-_PEAK_MIB = 200
+_PEAK_MIB = 200e6 / 2**20
 _LINEAR = 1.2
 
 
