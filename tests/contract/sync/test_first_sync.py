@@ -101,7 +101,13 @@ async def test_few_messages_are_listed_at_once(tmp_path: Path, user: Provider, m
     monkeypatch.setattr(imap_mailbox.ImapMailbox, "bind_bodies", None)  # to look for what was is an error
     receive(user, 150)
     user.receive("a", mailbox="Drafts")
+
+    async def wait_for_devices(line: bytes) -> None:
+        if b"SELECT" in line:  # for one that looks at its directory later, bodies are asked for once more
+            await house.until_read(lambda ids: len(ids) == len(DEVICES), _LOOKED_AT_INBOX)
+
     async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        tap.before_line = wait_for_devices
         await house.until_read(lambda ids: len(ids) == 151, _WITH_BODY)
         verbs = [line.partition(b" ")[2] for line in tap.lines]
 
