@@ -302,7 +302,9 @@ async def test_files_taken_away_and_put_back_are_noticed_both_times(tmp_path: Pa
     """That we once put a file there does not make its coming back our doing, its delivery heard of or not."""
     keys = [f"m{number:02}" for number in range(40)]
     user.receive(*keys)
-    async with house_of(tmp_path, user, ("laptop",)) as house:
+    guard = {"count": 1, "share": 0.01}  # what is left while files are put back is held as well
+    accounts = {"work": imap(user.server, user.user)}
+    async with House(tmp_path, accounts=accounts, devices=("laptop",), guard=guard) as house:
         await house.settle()
         replica = house.replica("laptop")
         files = house.devices["laptop"]._files
