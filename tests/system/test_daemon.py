@@ -166,7 +166,7 @@ def test_daemon_at_rest_does_nothing(
     with make_daemon(accounts) as daemon:
         daemon.syncd("sync")
         # NOTE: who asked for the sync waits for no listening connection, which is made soon after.
-        wait_until(lambda: rests_for(3, daemon.pid), 60, "the daemon rests")
+        wait_until(lambda: rests_for(3, daemon.pid), 20, "the daemon rests")
 
 
 def rests_for(seconds: float, pid: int) -> bool:

@@ -174,23 +174,25 @@ async def test_where_messages_went_the_end_of_idle_is_heard_out() -> None:
         await connection.noop()
 
 
+async def idle_till_news(peer: Peer) -> None:
+    """Take SELECT and an IDLE, which news end, and answer DONE."""
+    await peer.answer(b"SELECT", SELECTED)
+    await peer.expect(b"IDLE")
+    idle = peer.tag
+    await peer.send(b"+ idling\r\n* 4 EXISTS\r\n")
+    assert await peer.line() == b"DONE"
+    await peer.send(idle + b" OK\r\n")
+
+
 async def test_server_that_drops_what_comes_with_the_end_of_idle_is_known_by_that() -> None:
     """Told that it does, a connection waits for the end of IDLE with all that follows."""
 
-    async def idles(peer: Peer) -> None:
-        await peer.answer(b"SELECT", SELECTED)
-        await peer.expect(b"IDLE")
-        idle = peer.tag
-        await peer.send(b"+ idling\r\n* 4 EXISTS\r\n")
-        assert await peer.line() == b"DONE"
-        await peer.send(idle + b" OK\r\n")
-
     async def drops(peer: Peer) -> None:
-        await idles(peer)
+        await idle_till_news(peer)
         await peer.gone()
 
     async def answers(peer: Peer) -> None:
-        await idles(peer)
+        await idle_till_news(peer)
         await peer.answer(b"SELECT", SELECTED)
 
     async with connected(drops) as connection:
@@ -216,12 +218,7 @@ async def test_server_that_falls_silent_later_is_not_taken_for_one_that_drops_an
     """What came with the end of IDLE was answered."""
 
     async def script(peer: Peer) -> None:
-        await peer.answer(b"SELECT", SELECTED)
-        await peer.expect(b"IDLE")
-        idle = peer.tag
-        await peer.send(b"+ idling\r\n* 4 EXISTS\r\n")
-        assert await peer.line() == b"DONE"
-        await peer.send(idle + b" OK\r\n")
+        await idle_till_news(peer)
         await peer.answer(b"SELECT", SELECTED)
         await peer.gone()
 
