@@ -14,7 +14,7 @@ CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO "alembic_version" VALUES('0023');
+INSERT INTO "alembic_version" VALUES('0024');
 CREATE TABLE base_message (
 	replica_id INTEGER NOT NULL, 
 	message_id INTEGER NOT NULL, 
@@ -168,6 +168,15 @@ CREATE TABLE mailbox_change (
 	CONSTRAINT fk_mailbox_change_device_id FOREIGN KEY(device_id) REFERENCES device (id) ON DELETE CASCADE, 
 	CONSTRAINT fk_mailbox_change_mailbox_id FOREIGN KEY(mailbox_id) REFERENCES mailbox (id) ON DELETE CASCADE, 
 	CONSTRAINT uq_mailbox_change_device_id_account_id_name_kind UNIQUE (device_id, account_id, name, kind)
+);
+CREATE TABLE oauth_grant (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	account_id INTEGER NOT NULL, 
+	sealed TEXT NOT NULL, 
+	granted_at DOUBLE NOT NULL, 
+	renewed_at DOUBLE NOT NULL, 
+	CONSTRAINT fk_oauth_grant_account_id FOREIGN KEY(account_id) REFERENCES account (id) ON DELETE CASCADE, 
+	CONSTRAINT uq_oauth_grant_account_id UNIQUE (account_id)
 );
 CREATE TABLE replica (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 

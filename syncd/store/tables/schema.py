@@ -268,6 +268,18 @@ tombstone = Table(
     sqlite_autoincrement=True,
 )
 
+oauth_grant = Table(
+    "oauth_grant",
+    metadata,
+    id_column(),
+    ref_column("account_id", "account"),
+    Column("sealed", Text, nullable=False),  # oauth.seal
+    Column("granted_at", Double, nullable=False),
+    Column("renewed_at", Double, nullable=False),
+    UniqueConstraint("account_id"),
+    sqlite_autoincrement=True,
+)
+
 guard_removal = Table(
     "guard_removal",
     metadata,

@@ -105,6 +105,11 @@ def account_names(conn: Connection, *, kind: str, identity: str) -> tuple[str, .
     return tuple(conn.execute(query.order_by(account.c.id)).scalars())
 
 
+def id_of(conn: Connection, name: str) -> int | None:
+    """Return the id of the account of this name, None where the store has none."""
+    return conn.execute(select(account.c.id).where(account.c.name == name)).scalar_one_or_none()
+
+
 def is_account(conn: Connection, name: str) -> bool:
     """Tell whether the store has an account of this name."""
     return conn.execute(select(account.c.id).where(account.c.name == name)).first() is not None
