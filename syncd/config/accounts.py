@@ -19,7 +19,10 @@ from syncd.config.values import (
     PositiveBytes,
     PositiveSeconds,
     ProviderName,
+    Scope,
+    SecureUrl,
     Target,
+    Tenant,
     Text,
     User,
 )
@@ -39,15 +42,33 @@ class Tls(StrEnum):
 class OAuthConfig(Table):
     """Name the application that asks an identity provider for tokens."""
 
-    client_id: Text = Field(description="The name of the application at the provider.")
-    client_secret: SecretStr | None = Field(
-        default=None, description="What the provider gave the application as proof."
+    client_id: Text = Field(
+        description="The name of the application at the provider, where you, or your organization, registered it.",
+        examples=["00000000-1111-2222-3333-444444444444"],
     )
-    issuer: Text | None = Field(default=None, description="The URL of the provider, which names all others.")
-    tenant: Text | None = Field(default=None, description="The organization, at a provider that has several.")
-    authorization_url: Text | None = Field(default=None, description="Where a person grants access.")
-    token_url: Text | None = Field(default=None, description="Where tokens are asked for.")
-    scopes: tuple[Text, ...] = Field(default=(), description="What access is asked for.")
+    client_secret: SecretStr | None = Field(
+        default=None,
+        description="What the provider gave the application as proof, where it gave something. It may be a credential "
+        "file instead: `syncd_accounts__NAME__oauth__client_secret`.",
+    )
+    tenant: Tenant | None = Field(
+        default=None,
+        description="The organization, at Microsoft, where the application is for that one only. Default: `common`.",
+        examples=["example.org"],
+    )
+    device_url: SecureUrl | None = Field(
+        default=None,
+        description="Where access is asked for that is granted in a browser anywhere, with a code (RFC 8628). "
+        "`provider` fills in this and what follows, for `outlook` and, but for this, `gmail`.",
+    )
+    authorization_url: SecureUrl | None = Field(
+        default=None, description="The page where access is granted, for a provider without `device_url`."
+    )
+    token_url: SecureUrl | None = Field(default=None, description="Where tokens are asked for, and renewed.")
+    scopes: tuple[Scope, ...] = Field(
+        default=(),
+        description="What access is asked for: to mail, and to go on without you (often `offline_access`).",
+    )
 
 
 class _Account(Table):
@@ -94,7 +115,8 @@ class _Account(Table):
     password: Annotated[SecretStr, Field(min_length=1)] | None = Field(
         default=None,
         description="The password itself. The file should be readable by nobody else then. At most one of `password`, "
-        "`password_file`, `password_command` and `token_command` may be there; without any, `client_cert` is needed.",
+        "`password_file`, `password_command`, `token_command` and `oauth` may be there; without any, `client_cert` is "
+        "needed.",
     )
     password_file: AbsolutePath | None = Field(
         default=None,
@@ -113,7 +135,11 @@ class _Account(Table):
         "password: mutt_oauth2.py, oama, pizauth and others do. It is run like `password_command`, anew at each login.",
         examples=[["mutt_oauth2.py", "/var/lib/syncd/work.tokens"]],
     )
-    oauth: OAuthConfig | None = Field(default=None, description="How tokens of OAuth are got from the provider.")
+    oauth: OAuthConfig | None = Field(
+        default=None,
+        description="The application by which tokens of OAuth are asked for, after `syncd auth login NAME`.",
+        examples=[{"client_id": "00000000-1111-2222-3333-444444444444"}],
+    )
 
     @model_validator(mode="after")
     def _at_most_one_way_to_log_in(self) -> Self:

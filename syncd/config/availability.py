@@ -6,7 +6,7 @@ from typing import Any
 REFUSAL = "not available in this version of syncd; remove the key"
 
 
-NOT_YET = (("accounts", "*", "oauth"), ("accounts", "*", "forward_to"))
+NOT_YET = (("accounts", "*", "forward_to"),)
 """Each key whose feature does not exist yet; a feature that arrives deletes its own."""
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from syncd.config.accounts import ImapConfig, Pop3Config, Tls
 from syncd.config.model import Config
+from syncd.config.oauth import application_of
 from syncd.config.problems import did_you_mean
 from syncd.config.providers import PROVIDERS
 from syncd.config.sources import KeyPath
 from syncd.hosts import is_loopback
 
-_WAYS_TO_LOG_IN = "password, password_file, password_command, token_command, client_cert"
+_WAYS_TO_LOG_IN = "password, password_file, password_command, token_command, oauth, client_cert"
 Finding = tuple[tuple[str, ...], str]
 """The path of a key, and what is wrong there."""
 
@@ -21,6 +22,7 @@ def disagreements(config: Config, *, accounts: Mapping[str, object]) -> Iterator
     """Yield what does not fit together; `accounts` are those the file names, valid or not."""
     yield from _plaintext(config)
     yield from _certificates(config)
+    yield from _applications(config)
     yield from _same_mailbox(config)
     yield from _unknown_accounts(config, accounts)
     yield from _paths(config)
@@ -55,6 +57,18 @@ def _certificates(config: Config) -> Iterator[Finding]:
             yield ("accounts", name, "client_cert"), 'with tls = "none" the server is shown no certificate'
         if account.pin_sha256 is not None and account.ca_file is not None:
             yield ("accounts", name, "ca_file"), "pin_sha256 alone decides whom to trust: remove one of the two"
+
+
+def _applications(config: Config) -> Iterator[Finding]:
+    for name, account in config.accounts.items():
+        if account.oauth is None:
+            continue
+        try:
+            application_of(account)
+        except ValueError as error:
+            yield ("accounts", name, "oauth"), str(error)
+        if config.store.key_path is None:
+            yield ("store", "url"), f"with PostgreSQL accounts.{name}.oauth needs [store] key_file"
 
 
 def _same_mailbox(config: Config) -> Iterator[Finding]:

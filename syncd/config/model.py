@@ -72,6 +72,13 @@ class StoreConfig(Table):
         "`$XDG_STATE_HOME/syncd` (`~/.local/state/syncd`).",
         examples=["sqlite:////var/lib/syncd/syncd.db", "postgresql://user@host/database"],
     )
+    key_file: AbsolutePath | None = Field(
+        default=None,
+        description="The file of the key with which the store seals tokens of OAuth, made at the first "
+        "`syncd auth login`. Default: beside the file of the store, `syncd.db.key`. With PostgreSQL it has to be said, "
+        "and is the same on all machines that use the database.",
+        examples=["/var/lib/syncd/syncd.key"],
+    )
     retention_s: Seconds = Field(
         default=30 * 86400.0,
         alias="retention",
@@ -88,6 +95,12 @@ class StoreConfig(Table):
         """Return the database file, None for PostgreSQL."""
         url = self.url.get_secret_value()
         return Path(url.removeprefix(SQLITE)) if url.startswith(SQLITE) else None
+
+    @property
+    def key_path(self) -> Path | None:
+        """Return the file of the key, None where nothing says which that is."""
+        beside = self.sqlite_path
+        return self.key_file or (beside.with_name(f"{beside.name}.key") if beside is not None else None)
 
 
 class DeviceConfig(Table):

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import re
 import signal
 import stat
 from pathlib import Path
@@ -13,13 +12,12 @@ from pydantic import SecretStr
 from syncd.config.accounts import ImapConfig, Pop3Config
 from syncd.errors import SecretError, Temper
 from syncd.log import log
+from syncd.sasl.tokens import is_token
 from syncd.tls import PRIVATE_DIRECTORIES
 
 _MAX_BYTES = 4096
 _TOKEN_MAX_BYTES = 32 * 1024
 """Tokens that say for themselves who somebody is grow with the groups that one is in."""
-_TOKEN = re.compile(r"[0-9A-Za-z._~+/-]+=*")
-"""RFC 6750 §2.1."""
 
 
 async def password_of(account: ImapConfig | Pop3Config, *, timeout_s: float = 30.0) -> SecretStr:
@@ -48,7 +46,7 @@ async def token_of(command: tuple[str, ...], *, timeout_s: float = 30.0) -> Secr
     line = _first_line(octets, "token_command", max_bytes=_TOKEN_MAX_BYTES)
     if not line:
         raise SecretError("the first line of token_command is empty")
-    if not _TOKEN.fullmatch(line):  # it may be a complaint, for people
+    if not is_token(line):
         raise SecretError("the first line of token_command is not a token")
     return SecretStr(line)
 

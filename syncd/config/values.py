@@ -153,6 +153,12 @@ Listen = Annotated[
     Like(r"(\[[0-9a-fA-F:.]+\]|[^\s:]+):[0-9]{1,5}", 'an address with a port, "127.0.0.1:9464"'),
     AfterValidator(_has_port),
 ]
+SecureUrl = Annotated[
+    str, Like(r"https://[^\x00-\x20\x7f/?#@]+(?:[/?][^\x00-\x20\x7f#]*)?", "an address that begins with https://")
+]
+Scope = Annotated[str, Like(r"[!#-\[\]-~]+", "a word without spaces")]
+"""RFC 6749 §3.3."""
+Tenant = Annotated[str, Like(r"[A-Za-z0-9.-]+", "a domain or a number of an organization")]
 Target = Annotated[str, Like(r"[a-z0-9_-]+/[^\x00]+", 'an account and a mailbox, "work/INBOX"')]
 StoreUrl = Annotated[
     SecretStr,

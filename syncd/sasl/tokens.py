@@ -8,8 +8,15 @@ from syncd.values import Opaque
 
 _WORD = re.compile(r"[a-z]{1,16}(?:_[a-z]{1,16}){0,3}|[1-5][0-9]{2}")
 """What a status is: a word of RFC 6750 §3.1, or a number of HTTP. Nothing else is told of it, least of all a token."""
+_TOKEN = re.compile(r"[0-9A-Za-z._~+/-]+=*")
+"""RFC 6750 §2.1."""
 _SCHEMES = frozenset({"basic", "bearer", "digest", "dpop", "mac", "pop"})
 _COMPLAINT_MAX_BYTES = 4096
+
+
+def is_token(text: str) -> bool:
+    """Tell whether a text can be a token, and no complaint for people, or anything that would end a line."""
+    return _TOKEN.fullmatch(text) is not None
 
 
 class Token(Opaque):

@@ -31,13 +31,6 @@ def test_key_without_its_feature_is_an_error_that_says_so(tmp_path: Path) -> Non
     )
 
 
-def test_login_without_its_feature_is_an_error_that_says_so(tmp_path: Path) -> None:
-    """A way to log in that comes later parses, and is refused."""
-    (report,) = problems(tmp_path, IMAP.replace('password = "correct horse"', 'oauth = { client_id = "x" }'))
-
-    assert "not available in this version of syncd; remove the key" in report
-
-
 @pytest.mark.parametrize(
     ("table", "line"),
     [

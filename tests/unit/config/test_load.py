@@ -210,7 +210,8 @@ def test_address_that_is_none_is_an_error_of_its_key(tmp_path: Path, listen: str
 def test_who_logs_in_nowhere_needs_no_password_but_hears_of_it_among_other_problems(tmp_path: Path) -> None:
     """A service manager may give it to the daemon only; a file with anything else wrong has all of it reported."""
     file = tmp_path / "syncd.toml"
-    lack = "accounts.work: one of password, password_file, password_command, token_command, client_cert is missing"
+    ways = "password, password_file, password_command, token_command, oauth, client_cert"
+    lack = f"accounts.work: one of {ways} is missing"
     file.write_text('[accounts.work]\ntype = "imap"\nhost = "imap.example.org"\nusername = "ana"\n')
 
     found = read(file, environ={}, needs_logins=False)

@@ -106,4 +106,5 @@ def test_secret_types_cover_every_key_that_holds_a_secret() -> None:
         and "Secret" not in str(field.annotation)
     }
 
-    assert {"password_file", "password_command", "token_command", "authorization_url", "token_url"} == suspicious
+    of_secrets = {"password_file", "password_command", "token_command", "key_file"}
+    assert of_secrets | {"authorization_url", "device_url", "token_url"} == suspicious
