@@ -10,6 +10,7 @@ import typer
 
 from syncd.cli.commands.account import account
 from syncd.cli.commands.adopt import adopt
+from syncd.cli.commands.auth import auth
 from syncd.cli.commands.backup import backup
 from syncd.cli.commands.check import check_config
 from syncd.cli.commands.doctor import doctor
@@ -57,6 +58,7 @@ for _command, _short in _COMMANDS.items():
 app.command("check-config", cls=Plain, short_help="Check the configuration.")(check_config)
 app.command(cls=Plain, short_help="Write a first configuration.")(init)
 app.add_typer(holds, name="holds", short_help="Show what waits for you, and decide it.")
+app.add_typer(auth, name="auth")
 app.add_typer(account, name="account")
 
 

@@ -28,6 +28,7 @@ from syncd.daemon.people.answers_json import (
     HISTORY_JSON,
     HOLD_JSON,
     HOLDS_JSON,
+    LOGIN_JSON,
     PLAN_JSON,
     PURGE_JSON,
     PURGED_JSON,
@@ -131,6 +132,7 @@ class _Control:
         application.router.add_post("/adopt", self.adopt)
         application.router.add_post("/purge", self.purge)
         application.router.add_post("/account/rename", self.rename)
+        application.router.add_post("/auth/login", self.login)
         application.router.add_post("/reload", self.reload)
         return application
 
@@ -261,6 +263,20 @@ class _Control:
         await app.db.write(partial(rename_account, config=app.config, name=wanted.account, to=wanted.to))
         log.info("account_renamed", account=wanted.account, to=wanted.to)
         self._reloads.look_again()
+        return web.json_response({})
+
+    async def login(self, request: web.Request) -> web.Response:
+        """Keep what a person was granted for an account, which logs in with it at once."""
+        from syncd.daemon.people.logins import keep_grant  # noqa: PLC0415  # most have no account with tokens
+        from syncd.oauth.grants import Grant  # noqa: PLC0415
+
+        wanted = await _wanted(LOGIN_JSON, request, "name an account, and what was granted")
+        app = self._app
+        if wanted.account not in app.accounts:
+            raise web.HTTPBadRequest(text=f"the daemon has no account {wanted.account} yet: syncd reload")
+        await keep_grant(app.db, app.config, wanted.account, Grant.from_text(wanted.grant), now=app.clock())
+        app.is_granted(wanted.account)
+        log.info("access_granted", account=wanted.account)
         return web.json_response({})
 
     async def reload(self, _: web.Request) -> web.Response:

@@ -166,6 +166,8 @@ class Trouble(StrEnum):
     PROOF = "proof"
     TRUST = "trust"
     PASSWORD = "password"  # noqa: S105 - it could not be had
+    NO_TOKEN = "no_token"  # noqa: S105 - as above
+    TOKEN_ENDED = "token_ended"  # noqa: S105 - as above
     LOGIN = "login"
     BUSY = "busy"
     OTHER = "other"

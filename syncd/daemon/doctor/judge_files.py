@@ -46,9 +46,9 @@ def judge_config_file(file: Place, directory: Place, user: User) -> Iterator[Fin
 
 
 def judge_secret(secret: Secret, user: User) -> Iterator[Finding]:
-    """Judge a file with a password, or with a certificate and its key."""
+    """Judge a file with a password, with a certificate and its key, or with the key of the store."""
     place, check = secret.place, "secret_rights"
-    is_key = secret.key.endswith(".client_cert")
+    is_key = secret.key.endswith((".client_cert", ".key_file"))
     held, written = ("key", "certificate and its key (PEM)") if is_key else ("password", "password")
     where, named = f"{secret.key}: {place.path}", quote(str(place.path))
     if place.kind is Kind.MISSING:
@@ -58,6 +58,10 @@ def judge_secret(secret: Secret, user: User) -> Iterator[Finding]:
     elif place.kind is not Kind.FILE or not place.may_read:
         what = "is no file" if place.kind not in (Kind.FILE, Kind.HIDDEN) else f"cannot be read by {user.name}"
         yield error("secret_unreadable", where, what, f"sudo chown {user.name} {named}, and chmod 600 {named}")
+    elif place.size_bytes == 0 and secret.key == "store.key_file":
+        yield error(
+            "secret_missing", where, "is empty", f"put the key back, or rm {named} and syncd auth login ACCOUNT"
+        )
     elif place.size_bytes == 0:
         yield error(
             "secret_missing", where, "is empty", f"write the {written} into {'it' if is_key else 'its first line'}"

@@ -32,10 +32,12 @@ _REMEDIES = {
     Trouble.OWN_CERTIFICATE_FILE: "see whether the daemon's user gets it: client_cert of accounts.{account}",
     Trouble.PROOF: "it may not be your server: check host of accounts.{account}, and ask whoever runs {host}",
     Trouble.TRUST: "see what the server shows: openssl s_client -connect {host}:{port}",
+    Trouble.NO_TOKEN: "syncd auth login {account}",
     Trouble.PASSWORD: "see whether the daemon's user gets it: {login_key} of accounts.{account}",
     Trouble.OTHER: "syncd tries again by itself; with SYNCD_WIRE_TRACE={account} it logs what is said",
 }
 _OF_TOKENS = "correct username or token_command of accounts.{account}: the token should be one for mail of this user"
+_OF_ACCESS = "correct username of accounts.{account}, or log in as that one: syncd auth login {account}"
 _OF_PASSWORDS = "correct username or {login_key} of accounts.{account}"
 _WORTH = ("QRESYNC", "CONDSTORE", "LIST-STATUS", "IDLE", "NOTIFY", "MOVE", "UIDPLUS")
 """What makes syncd faster and is used, by the names that servers announce."""
@@ -46,6 +48,8 @@ def judge_server(server: ServerFacts, now: float) -> Iterator[Finding]:
     where = f"accounts.{server.account}: {server.host}:{server.port}"
     if server.trouble is Trouble.BUSY:
         yield note("login", where, "another session has the maildrop, which may be that of the daemon")
+    elif server.trouble is Trouble.TOKEN_ENDED:
+        yield note("login", where, server.error, "see that too: syncd sync {account}".format(**asdict(server)))
     elif server.trouble is not None:
         remedy = (_of_login(server) if server.trouble is Trouble.LOGIN else _REMEDIES[server.trouble]).format(
             **asdict(server)
@@ -62,16 +66,24 @@ def judge_server(server: ServerFacts, now: float) -> Iterator[Finding]:
 def _check_of(trouble: Trouble) -> str:
     if trouble in (Trouble.NAME, Trouble.ROUTE, Trouble.SLOW, Trouble.OTHER):
         return "server"
-    is_of_login = trouble in (Trouble.PASSWORD, Trouble.LOGIN, Trouble.OWN_CERTIFICATE_FILE, Trouble.PROOF)
+    is_of_login = trouble in (
+        Trouble.PASSWORD,
+        Trouble.NO_TOKEN,
+        Trouble.LOGIN,
+        Trouble.OWN_CERTIFICATE_FILE,
+        Trouble.PROOF,
+    )
     return "login" if is_of_login else "certificate"
 
 
 def _of_login(server: ServerFacts) -> str:
+    if server.login_key == "oauth":
+        return _OF_ACCESS
     if server.login_key == "token_command":
         return _OF_TOKENS
     taken = taken_by(server.provider)
     if wants_token(server.provider, server.login_key):
-        return f"{taken}: set token_command of accounts.{{account}} in place of {{login_key}}"
+        return f"{taken}: set oauth or token_command of accounts.{{account}} in place of {{login_key}}"
     if taken is None:
         return f"{_OF_PASSWORDS}; with two factors most providers want an app password"
     return f"{_OF_PASSWORDS}; {taken}" if taken else _OF_PASSWORDS

@@ -89,6 +89,11 @@ class Looker:
                 yield self._secret(f"accounts.{name}.client_cert", account.client_cert)
         for path in credential_files():
             yield self._secret("credential", path)
+        key = config.store.key_path
+        if key is not None and any(account.oauth is not None for account in config.accounts.values()):
+            secret = self._secret("store.key_file", key)
+            if secret.place.kind is not Kind.MISSING:  # it is made at the first login
+                yield secret
 
     def programs(self, config: Config) -> Iterator[Program]:
         """Yield the programs that are run; those without a path are looked for in our own $PATH."""

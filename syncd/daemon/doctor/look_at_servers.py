@@ -5,10 +5,15 @@ import signal
 import socket
 import ssl
 import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
 
 from syncd.config.accounts import ImapConfig, Pop3Config
-from syncd.config.model import Config
+from syncd.config.model import Config, StoreConfig
 from syncd.daemon.doctor.facts import ServerFacts, Trouble
+from syncd.daemon.serving.access import Access, NoAccessError, TokenEndedError
 from syncd.daemon.serving.passwords import Password
 from syncd.daemon.status.remedies import NO_PROOF, NOT_OFFERED, OF_OWN_CERTIFICATE
 from syncd.errors import (
@@ -17,6 +22,7 @@ from syncd.errors import (
     PinError,
     RefusedError,
     SecretError,
+    StoreError,
     SyncdError,
     TooSlowError,
     TrustError,
@@ -24,6 +30,9 @@ from syncd.errors import (
     text_of,
 )
 from syncd.hosts import is_loopback
+from syncd.sasl.mechanisms import Secret
+from syncd.store.engine.database import Database
+from syncd.store.trees import accounts
 from syncd.tls import fingerprint_of
 from syncd.values import replace
 
@@ -57,7 +66,7 @@ def look_at_servers(config: Config, *, logs_in: bool, deadline_s: float) -> tupl
 
 
 async def _look(config: Config, *, logs_in: bool, deadline_s: float) -> tuple[ServerFacts, ...]:
-    visits = {name: _Visit(name, account) for name, account in config.accounts.items()}
+    visits = {name: _Visit(name, account, config.store) for name, account in config.accounts.items()}
     turns = asyncio.Semaphore(_AT_ONCE)
 
     async def take_turn(visit: _Visit) -> None:
@@ -81,8 +90,10 @@ async def _look(config: Config, *, logs_in: bool, deadline_s: float) -> tuple[Se
 class _Visit:
     """Visit the server of one account; `facts` is what was seen so far."""
 
-    def __init__(self, name: str, account: ImapConfig | Pop3Config) -> None:
+    def __init__(self, name: str, account: ImapConfig | Pop3Config, store: StoreConfig) -> None:
+        self._name = name
         self._account = account
+        self._store = store
         self.facts = ServerFacts(
             name,
             account.type,
@@ -119,7 +130,7 @@ class _Visit:
         try:
             self._encrypted(connection.encryption)
             if logs_in:
-                async with Password(account)() as secret:
+                async with self._secret() as secret:
                     await connection.login(account.username, secret)
                 self.facts = replace(self.facts, capabilities=connection.capabilities)
             await connection.logout()
@@ -133,10 +144,32 @@ class _Visit:
         async with await Connection.open(await endpoint_of(account)) as connection:
             self._encrypted(connection.encryption)
             if logs_in:
-                async with Password(account)() as secret:
+                async with self._secret() as secret:
                     await connection.login(account.username, secret)
                 self.facts = replace(self.facts, capabilities=connection.capabilities)
             await connection.quit()
+
+    @asynccontextmanager
+    async def _secret(self) -> AsyncIterator[Secret]:
+        """Yield what the daemon would log in with, but for a token that it would renew first."""
+        account, key_file = self._account, self._store.key_path
+        if account.oauth is None or key_file is None:
+            async with Password(account)() as secret:
+                yield secret
+            return
+        try:
+            db = await asyncio.to_thread(Database.open_readonly, self._store.url.get_secret_value())
+        except StoreError as error:
+            raise NoAccessError(f"what was granted cannot be read: {error}") from error
+        try:
+            account_id = await db.read(partial(accounts.id_of, name=self._name))
+            if account_id is None:
+                raise NoAccessError("nobody has logged in at its provider yet")
+            access = Access(account, db, account_id=account_id, key_file=key_file, clock=time.time, renews=False)
+            async with Password(account, access)() as secret:
+                yield secret
+        finally:
+            await asyncio.to_thread(db.close)
 
     def _encrypted(self, encryption: ssl.SSLObject | None) -> None:
         if encryption is None:
@@ -180,6 +213,10 @@ def trouble_of(error: BaseException) -> Trouble:
             return _OF_CERTIFICATES.get(code, Trouble.TRUST) if code is not None else Trouble.TRUST
         case SecretError() if str(error).startswith(OF_OWN_CERTIFICATE):
             return Trouble.OWN_CERTIFICATE_FILE
+        case TokenEndedError():
+            return Trouble.TOKEN_ENDED
+        case NoAccessError():
+            return Trouble.NO_TOKEN
         case SecretError():
             return Trouble.PASSWORD
         case LoginRefusedError():

@@ -196,6 +196,14 @@ class RenameRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class LoginRequest:
+    """Name an account, and what a person was granted for it at its provider (`oauth.grants.Grant.as_text`)."""
+
+    account: str
+    grant: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ReloadReport:
     """Tell what became of the configuration file as it is: its problems, or what was started, ended or changed.
 

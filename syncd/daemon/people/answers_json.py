@@ -15,6 +15,7 @@ from syncd.daemon.people.answers import (
     HistoryReport,
     HoldDetail,
     HoldsReport,
+    LoginRequest,
     PlanReport,
     PurgeReport,
     PurgeRequest,
@@ -49,6 +50,7 @@ PURGE_JSON = TypeAdapter(PurgeRequest)
 PURGED_JSON = TypeAdapter(PurgeReport)
 ADOPT_JSON = TypeAdapter(AdoptRequest)
 RENAME_JSON = TypeAdapter(RenameRequest)
+LOGIN_JSON = TypeAdapter(LoginRequest)
 RELOADED_JSON = TypeAdapter(ReloadReport)
 ADOPTED_JSON = TypeAdapter(AdoptReport)
 

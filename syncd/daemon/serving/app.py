@@ -126,6 +126,10 @@ class App:
         """Return those of these devices that were woken, and have not said since that nothing is left to do."""
         return [name for name in names if self._wakes.device(name).since is not None]
 
+    def is_granted(self, name: str) -> None:
+        """Let an account log in at once with what a person was granted for it."""
+        self._workers.is_granted(name)
+
     async def other_passwords(self) -> frozenset[str]:
         """Return the accounts whose password files have another password than the one that was read from them."""
         return await self._workers.other_passwords()

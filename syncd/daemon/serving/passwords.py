@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from syncd.config.accounts import ImapConfig, Pop3Config
 from syncd.config.secrets import password_of, token_of
 from syncd.daemon.process.logs import secrets
+from syncd.daemon.serving.access import Access
 from syncd.errors import SecretError
 from syncd.sasl.mechanisms import Secret
 from syncd.sasl.tokens import Token
@@ -17,8 +18,10 @@ _FILE_S = 5.0
 class Password:
     """Get an account's password, or a token in its place; call it around each login, which is all it is for."""
 
-    def __init__(self, config: ImapConfig | Pop3Config) -> None:
+    def __init__(self, config: ImapConfig | Pop3Config, access: Access | None = None) -> None:
+        """Take what gets tokens of an account with `oauth`."""
         self._config = config
+        self._access = access
         self._known: str | None = None
         self._last: str | None = None
         self._is_asked = False
@@ -33,10 +36,13 @@ class Password:
         if self._config.has_only_certificate:
             yield None
             return
-        if self._config.token_command is None:
+        if self._config.token_command is not None:
+            text = (await token_of(self._config.token_command)).get_secret_value()
+        elif self._access is not None:
+            text = await self._access.token(is_refused=self._was_refused)
+        else:
             yield await self._password()
             return
-        text = (await token_of(self._config.token_command)).get_secret_value()
         secrets.add(text)
         try:
             yield Token(text, self._was_refused)
@@ -63,6 +69,10 @@ class Password:
         """Hear that the server refused it: it is asked for anew the next time, for it may have been changed."""
         self._known = None
         self._was_refused = True
+
+    def is_granted(self) -> None:
+        """Hear that a person has logged in at the provider of tokens: what was refused before counts no more."""
+        self._was_refused = False
 
     async def _password(self) -> str:
         if self._known is None:

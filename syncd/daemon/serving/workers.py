@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from syncd.config.accounts import ImapConfig, Pop3Config
 from syncd.config.model import Config
+from syncd.daemon.serving.access import Access
 from syncd.daemon.serving.identity import Held
 from syncd.daemon.serving.passwords import Password
 from syncd.daemon.serving.supervisor import Supervised, Supervisor
@@ -119,6 +120,11 @@ class Workers:
         are_others = await asyncio.gather(*(one.is_another() for one in passwords))
         return frozenset(name for name, is_another in zip(names, are_others, strict=True) if is_another)
 
+    def is_granted(self, name: str) -> None:
+        """Let an account try at once what a person was granted for it just now."""
+        self._passwords[name].is_granted()
+        self.accounts[name].task.requests.hurry()
+
     def tell_waiting(self, tasks: Iterable[str]) -> None:
         """Say of those that take the place of these tasks why they have not begun."""
         of = {"account": self.activities.accounts, "device": self.activities.devices}
@@ -151,7 +157,7 @@ class Workers:
         before, mailboxes_before = self.accounts.get(name), self._mailboxes.pop(name, None)
         activity = self.activities.accounts[name] = _after(self.activities.accounts.get(name))
         self._adjust.pop(name, None)
-        password = self._passwords[name] = Password(config)
+        password = self._passwords[name] = Password(config, self._access(name))
         if held is not None:
             task: Supervised = Held(Requests(self._wakes.account(name)), held)
         elif isinstance(config, ImapConfig):
@@ -162,6 +168,14 @@ class Workers:
         for old, new in ((before, self.accounts[name]), (mailboxes_before, self._mailboxes.get(name))):
             if old is not None and new is not None:
                 new.task.requests.inherit(old.task.requests)
+
+    def _access(self, name: str) -> Access | None:
+        """Return what gets tokens for an account that can be served and has `oauth`."""
+        config, key_file = self._config.accounts[name], self._config.store.key_path
+        if config.oauth is None or key_file is None or name not in self.account_ids:
+            return None
+        account_id = self.account_ids[name]
+        return Access(config, self._db, account_id=account_id, key_file=key_file, clock=self._clock, renews=True)
 
     def _served_account(self, name: str, activity: Activity) -> ServedAccount:
         return ServedAccount(

@@ -56,9 +56,15 @@ def account_remedy(
     match cause:
         case Cause.LOGIN_REFUSED if config.has_only_certificate:
             return f"check username and client_cert of {table}, or set a password beside it; {again}"
+        case Cause.LOGIN_REFUSED if config.oauth is not None:
+            return f"check username of {table}, and log in as that one: syncd auth login {name}"
+        case Cause.NO_PASSWORD if config.oauth is not None and is_lasting:
+            return f"syncd auth login {name}"
+        case Cause.NO_PASSWORD if config.oauth is not None:
+            return later
         case Cause.LOGIN_REFUSED if wants_token(config.provider, config.login_key):
             login = taken_by(config.provider)
-            return f"{login}: set token_command of {table} in place of {config.login_key}; {again}"
+            return f"{login}: set oauth or token_command of {table} in place of {config.login_key}; {again}"
         case Cause.LOGIN_REFUSED:
             said = (f"check username and {config.login_key} of {table}", _wanted(config), again)
             return "; ".join(one for one in said if one)
@@ -151,4 +157,4 @@ def taken_by(provider: str | None) -> str | None:
 def wants_token(provider: str | None, login_key: str) -> bool:
     """Tell whether a login by this key is of no use, for the provider takes only tokens."""
     known = PROVIDERS.get(provider or "")
-    return known is not None and known.has_tokens_only and login_key != "token_command"
+    return known is not None and known.has_tokens_only and login_key not in ("token_command", "oauth")

@@ -485,9 +485,14 @@ def test_each_trouble_with_a_server_has_its_remedy(trouble: Trouble) -> None:
         ),
         (
             replace(SERVER, trouble=Trouble.LOGIN, provider="outlook", login_key="password_file"),
-            "Outlook takes no passwords any more, only tokens of OAuth: set token_command of accounts.work in place of"
-            " password_file",
+            "Outlook takes no passwords any more, only tokens of OAuth: set oauth or token_command of accounts.work in"
+            " place of password_file",
         ),
+        (
+            replace(SERVER, trouble=Trouble.LOGIN, provider="outlook", login_key="oauth"),
+            "correct username of accounts.work, or log in as that one: syncd auth login work",
+        ),
+        (replace(SERVER, trouble=Trouble.NO_TOKEN, login_key="oauth"), "syncd auth login work"),
         (
             replace(SERVER, trouble=Trouble.LOGIN, provider="outlook", login_key="token_command"),
             "correct username or token_command of accounts.work: the token should be one for mail of this user",

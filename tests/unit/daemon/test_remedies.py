@@ -57,8 +57,8 @@ def test_remedy_names_the_key_that_it_is_about(
         (
             "outlook",
             'password = "x"',
-            "Outlook takes no passwords any more, only tokens of OAuth: set token_command of [accounts.work] in place"
-            " of password",
+            "Outlook takes no passwords any more, only tokens of OAuth: set oauth or token_command of [accounts.work]"
+            " in place of password",
         ),
         (
             "outlook",
