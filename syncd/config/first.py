@@ -29,7 +29,8 @@ _MORE = {
 class Answers:
     """Hold what a person has to say; paths as the file is to have them. A password is in a file, or from a command.
 
-    token_command: prints a token in place of a password; then there is none.
+    token_command: prints a token in place of a password, or client_id: of the application that asks for tokens; then
+    there is none.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class Answers:
     provider: str | None = None
     """Whose server `host` is, which need not be written then."""
     token_command: tuple[str, ...] = ()
+    client_id: str | None = None
 
 
 def first_config(answers: Answers, *, schema: Path | None, is_system: bool) -> str:
@@ -55,15 +57,18 @@ def first_config(answers: Answers, *, schema: Path | None, is_system: bool) -> s
 
 
 def _tables(answers: Answers) -> Iterator[str]:
-    if answers.password_file is not None:
+    meaning = "The first line that it prints is the password"
+    if answers.client_id is not None:
+        login = f"oauth = {{ {_line('client_id', answers.client_id).rstrip()} }}\n"
+        meaning = f"The application that asks for tokens of OAuth, after syncd auth login {answers.account}"
+    elif answers.password_file is not None:
         login = _line("password_file", answers.password_file)
-        meaning = "of it is the password"
+        meaning = "The first line of it is the password"
     elif answers.token_command:
         login = _line("token_command", list(answers.token_command))
-        meaning = "that it prints is a token of OAuth"
+        meaning = "The first line that it prints is a token of OAuth"
     else:
         login = _line("password_command", list(answers.password_command))
-        meaning = "that it prints is the password"
     yield "".join(
         (
             "# One table for each account. Its name is part of the names of directories on the devices.\n",
@@ -81,7 +86,7 @@ def _tables(answers: Answers) -> Iterator[str]:
             if answers.tls is not None
             else _hint('tls = "implicit"', 'encrypted from the beginning; or "starttls"'),
             _line("username", answers.username),
-            f"# The first line {meaning}:\n",
+            f"# {meaning}:\n",
             login,
             _hint(*_MORE[answers.kind]),
         )

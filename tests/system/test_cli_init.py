@@ -165,6 +165,7 @@ def test_provider_that_takes_only_tokens_is_asked_for_a_command_that_prints_one(
             "Server, such as": "ana@outlook.com",
             "User name there [ana@outlook.com]:": "",
             "Name of the account": "work",
+            "Client id of your application there": "",
             "Command that prints a token, such as: oama access ana@outlook.com:": "oama access ana@outlook.com",
         }
         | TO_THE_END,
@@ -181,7 +182,7 @@ def test_password_is_no_answer_where_only_tokens_are_taken(tmp_path: Path) -> No
     password = init(tmp_path, "--username", option=("--host", "ana@outlook.com"))
 
     assert password.returncode == 2
-    assert "only tokens of OAuth: say --token-command" in " ".join(password.stderr.split())
+    assert "only tokens of OAuth: say --client-id or --token-command" in " ".join(password.stderr.split())
     assert list(tmp_path.iterdir()) == []
 
     token = init(tmp_path, "--password-command", option=("--token-command", "oama access ana"))
@@ -189,6 +190,29 @@ def test_password_is_no_answer_where_only_tokens_are_taken(tmp_path: Path) -> No
     assert (token.returncode, token.stderr) == (0, "")
     account = tomllib.loads((tmp_path / "etc" / "syncd.toml").read_text())["accounts"]["work"]
     assert account["token_command"] == ["oama", "access", "ana"]
+
+
+def test_application_that_asks_for_tokens_is_what_syncd_logs_in_with(tmp_path: Path) -> None:
+    """Its id is all there is to say, and the next step is to log in once."""
+    asked = tmp_path / "asked"
+    code, shown = in_terminal(
+        asked,
+        {
+            "Type of the server": "",
+            "Server, such as": "ana@outlook.com",
+            "User name there [ana@outlook.com]:": "",
+            "Name of the account": "work",
+            "Client id of your application there": "0-1-2",
+        }
+        | TO_THE_END,
+    )
+    said = init(tmp_path, "--password-command", option=("--client-id", "0-1-2"))
+
+    assert (code, said.returncode) == (0, 2), shown
+    account = tomllib.loads((asked / "etc" / "syncd.toml").read_text())["accounts"]["work"]
+    assert account["oauth"] == {"client_id": "0-1-2"}
+    assert "first: syncd auth login work" in " ".join(shown.split())
+    assert "accounts.work.oauth: token_url, scopes" in " ".join(said.stderr.split())  # of a server of one's own
 
 
 @pytest.mark.parametrize("missing", ["--host", "--username", "--password-command"])

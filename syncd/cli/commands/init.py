@@ -63,6 +63,10 @@ TokenOption = Annotated[
     str | None,
     typer.Option("--token-command", metavar="COMMAND", help="A command that prints a token of OAuth instead."),
 ]
+ClientOption = Annotated[
+    str | None,
+    typer.Option("--client-id", metavar="ID", help="The application by which syncd itself asks for such tokens."),
+]
 DeviceOption = Annotated[str | None, typer.Option("--device", metavar="NAME", help="What this device is called.")]
 PathOption = Annotated[
     str | None, typer.Option("--path", metavar="DIRECTORY", help="Where the mail of this device goes.")
@@ -83,6 +87,7 @@ def init(
     password_file: FileOption = None,
     password_command: CommandOption = None,
     token_command: TokenOption = None,
+    client_id: ClientOption = None,
     device: DeviceOption = None,
     path: PathOption = None,
     config: PlaceOption = None,
@@ -95,11 +100,18 @@ def init(
     many providers the name is enough, or an address, which tells the user name as well. Some take a token in place of a
     password.
     """
-    if sum(one is not None for one in (password_file, password_command, token_command)) > 1:
-        raise typer.BadParameter("--password-file, --password-command and --token-command exclude each other")
+    given = {
+        "--password-file": password_file,
+        "--password-command": password_command,
+        "--token-command": token_command,
+        "--client-id": client_id,
+    }
+    *some, last = given
+    if sum(one is not None for one in given.values()) > 1:
+        raise typer.BadParameter(f"{', '.join(some)} and {last} exclude each other")
     asking = sys.stdin.isatty()
-    if not (asking or (host and (username or "@" in host) and (password_file or password_command or token_command))):
-        needed = "--host, --username, and --password-file, --password-command or --token-command"
+    if not (asking or (host and (username or "@" in host) and any(given.values()))):
+        needed = f"--host, --username, and {', '.join(some)} or {last}"
         raise typer.BadParameter(f"there is no terminal to ask in, so these are needed: {needed}")
 
     from syncd.cli.commands.placing import first_place, put, schema
@@ -119,7 +131,7 @@ def init(
         say(f"For POP3, syncd brings all mail and {_DELETES}, in its store.")
     server = ask("--host", host, f"Server, such as {kind}.example.org, or your address", partial(server_of, kind=kind))
     if server.has_tokens_only and (password_file or password_command):
-        raise typer.BadParameter(f"{server.login}: say --token-command", param_hint="--host")
+        raise typer.BadParameter(f"{server.login}: say --client-id or --token-command", param_hint="--host")
     if server.login:
         say(f"{server.login}.")
     number = server.port if port is None else ask("--port", port, "", port_of)
@@ -127,11 +139,6 @@ def init(
         raise typer.BadParameter(f"says {number}, and the server {server.port}", param_hint="--port")
     tls = None if tls is None else ask("--tls", tls, "", one_of(_TLS))
     username = ask("--username", username, "User name there", like(values.User), default=server.username)
-    given = {
-        "--password-file": password_file,
-        "--password-command": password_command,
-        "--token-command": token_command,
-    }
     name, login = _account(ask, place.parent, server, username, name=account, given=given)
     device = ask("--device", device, "Name of this device", like(values.Name), default=_name_of_machine())
 
@@ -151,6 +158,7 @@ def init(
             tls,
             server.provider,
             login.token_command,
+            login.client_id,
         )
         text = first_config(answers, schema=schema(), is_system=is_system)
         _check(text, place, of_path=f"devices.{device}.path" if asking else "")
@@ -236,6 +244,7 @@ class _Login:
     file: str | None = None
     command: tuple[str, ...] = ()
     token_command: tuple[str, ...] = ()
+    client_id: str | None = None
     secret: str = field(default="", repr=False)
 
 
@@ -269,16 +278,23 @@ def _login(
     ask: _Questions, usual: Path, server: Server, username: str, *, given: Mapping[str, str | None]
 ) -> _Login | None:
     """Return where the password is, None where the usual file has another one."""
-    if server.has_tokens_only:
-        question = f"Command that prints a token, such as: oama access {username}"
-        return _Login(token_command=ask("--token-command", given.get("--token-command"), question, command_of))
+    from syncd.config import values
+
     match given:
+        case {"--client-id": str(client_id)}:
+            return _Login(client_id=ask("--client-id", client_id, "", like(values.Text)))
         case {"--token-command": str(command)}:
             return _Login(token_command=ask("--token-command", command, "", command_of))
         case {"--password-file": str(file)}:
             return _Login(ask("--password-file", file, "", as_file))
         case {"--password-command": str(command)}:
             return _Login(command=ask("--password-command", command, "", command_of))
+    if server.has_tokens_only:
+        question = "Client id of your application there (Enter: a command prints tokens)"
+        if client_id := ask("--client-id", None, question, str, default=""):
+            return _Login(client_id=client_id)
+        question = f"Command that prints a token, such as: oama access {username}"
+        return _Login(token_command=ask("--token-command", None, question, command_of))
     question = "Command that prints the password, such as: pass show mail (Enter: it is kept in a file)"
     if words := ask("--password-command", None, question, words_of, default=""):
         return _Login(command=words)
@@ -333,12 +349,18 @@ def _next_steps(answers: "Answers", place: Path, *, is_named: bool, is_system: b
             yield f"first: let the user syncd into {place.parent}, which only root may enter"
         if file is not None and Path(file) not in ours:
             yield f"first: see that the user syncd can read {file}"
-        yield f"next: syncd check-config{of} --probe, which logs in at the server"
-        yield "then: systemctl enable --now syncd, and syncd status shows how it is doing"
+        if answers.client_id is None:
+            yield f"next: syncd check-config{of} --probe, which logs in at the server"
+            yield "then: systemctl enable --now syncd, and syncd status shows how it is doing"
+        else:  # NOTE: without the daemon root would make a store, and it is to be the service's
+            yield "next: systemctl enable --now syncd"
+            yield f"then: syncd auth login {answers.account}{of}, and syncd status shows how it is doing"
         if answers.kind == "pop3":
             yield f"note: it brings all mail and {_DELETES}"
         return
     deletes = f", and {_DELETES}" if answers.kind == "pop3" else ""
+    if answers.client_id is not None:
+        yield f"first: syncd auth login {answers.account}{of}, which asks the provider for access"
     yield f"next: syncd check-config{of} --probe, which logs in at the server"
     yield f"then: syncd sync{of}, which brings all mail once, newest first{deletes}"
     yield f"then: syncd run{of}, which keeps it in sync from then on"

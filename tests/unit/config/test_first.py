@@ -50,6 +50,17 @@ def test_command_that_prints_a_token_is_written_as_such(tmp_path: Path) -> None:
     assert "# The first line that it prints is a token of OAuth:\n" in text
 
 
+def test_application_that_asks_for_tokens_is_written_by_its_id(tmp_path: Path) -> None:
+    """Its provider says the rest, and the file what to do next."""
+    text = text_of(replace(ANA, provider="outlook", password_file=None, client_id='0-1"2'))
+
+    assert problems(tmp_path, text) == []
+    account = tomllib.loads(text)["accounts"]["work"]
+    assert account.keys() == {"type", "provider", "username", "oauth"}
+    assert account["oauth"] == {"client_id": '0-1"2'}
+    assert "# The application that asks for tokens of OAuth, after syncd auth login work:\n" in text
+
+
 def test_answers_are_what_the_file_says_whatever_is_in_them() -> None:
     """Quotes, backslashes and letters of any script are no syntax."""
     odd = 'a"b\\c\x7f\u00e9\U0001f600 = #'

@@ -1,6 +1,6 @@
 # Completion of syncd(1) in fish. Made by "make reference" of what the program says.
 
-set -g __syncd_commands ' run' ' sync' ' status' ' plan' ' history' ' events' ' restore' ' adopt' ' reload' ' backup' ' purge' ' health' ' doctor' ' migrate' ' check-config' ' init' ' holds' ' holds show' ' holds release' ' holds discard' ' account' ' account rename'
+set -g __syncd_commands ' run' ' sync' ' status' ' plan' ' history' ' events' ' restore' ' adopt' ' reload' ' backup' ' purge' ' health' ' doctor' ' migrate' ' check-config' ' init' ' holds' ' holds show' ' holds release' ' holds discard' ' auth' ' auth login' ' account' ' account rename'
 
 # Whether this is the command that the words before the cursor name.
 function __syncd_at
@@ -38,6 +38,7 @@ complete -c syncd -n '__syncd_at ""' -a migrate -d 'Upgrade the store; the daemo
 complete -c syncd -n '__syncd_at ""' -a check-config -d 'Check the configuration; without --probe nothing is connected to'
 complete -c syncd -n '__syncd_at ""' -a init -d 'Check a first configuration, and write it; in a terminal it asks for what no option says'
 complete -c syncd -n '__syncd_at ""' -a holds -d 'Show removals and deletions that wait for you, and let them happen or put them back'
+complete -c syncd -n '__syncd_at ""' -a auth -d 'Log in at providers that take tokens of OAuth'
 complete -c syncd -n '__syncd_at ""' -a account -d 'Change an account as a whole'
 complete -c syncd -n '__syncd_at ""' -l version -d 'Show the version and exit'
 complete -c syncd -n '__syncd_at ""' -l help -d 'Show how it is used, and exit'
@@ -111,6 +112,7 @@ complete -c syncd -n '__syncd_at " init"' -l username -x -d 'The name to log in 
 complete -c syncd -n '__syncd_at " init"' -l password-file -r -F -d 'A file whose first line is the password'
 complete -c syncd -n '__syncd_at " init"' -l password-command -x -d 'A command that prints it, such as \'pass show work\''
 complete -c syncd -n '__syncd_at " init"' -l token-command -x -d 'A command that prints a token of OAuth instead'
+complete -c syncd -n '__syncd_at " init"' -l client-id -x -d 'The application by which syncd itself asks for such tokens'
 complete -c syncd -n '__syncd_at " init"' -l device -x -d 'What this device is called'
 complete -c syncd -n '__syncd_at " init"' -l path -r -F -d 'Where the mail of this device goes'
 complete -c syncd -n '__syncd_at " init"' -l config -r -F -d 'Where it goes; else where it is looked for'
@@ -130,6 +132,12 @@ complete -c syncd -n '__syncd_at " holds release"' -l help -d 'Show how it is us
 complete -c syncd -n '__syncd_at " holds discard"' -l config -r -F -d 'The configuration; else $SYNCD_CONFIG, else the usual places'
 complete -c syncd -n '__syncd_at " holds discard"' -l all -d 'All that are held now'
 complete -c syncd -n '__syncd_at " holds discard"' -l help -d 'Show how it is used, and exit'
+complete -c syncd -n '__syncd_at " auth"' -a login -d 'Let a provider grant access to the mail of an account, in a browser on this machine or on any other'
+complete -c syncd -n '__syncd_at " auth"' -l help -d 'Show how it is used, and exit'
+complete -c syncd -n '__syncd_at " auth login"' -l port -x -d 'Where on this machine a browser comes back to, at a provider that takes no codes; else any'
+complete -c syncd -n '__syncd_at " auth login"' -l config -r -F -d 'The configuration; else $SYNCD_CONFIG, else the usual places'
+complete -c syncd -n '__syncd_at " auth login"' -l help -d 'Show how it is used, and exit'
+complete -c syncd -n '__syncd_at " auth login"' -a '(__syncd_names accounts)'
 complete -c syncd -n '__syncd_at " account"' -a rename -d 'Let an account go on with its mail under another name, which the configuration has by now'
 complete -c syncd -n '__syncd_at " account"' -l help -d 'Show how it is used, and exit'
 complete -c syncd -n '__syncd_at " account rename"' -l config -r -F -d 'The configuration; else $SYNCD_CONFIG, else the usual places'
