@@ -25,7 +25,10 @@ _IMPORTED = (
     "syncd.cli.screen.picture",
     "syncd.daemon.alone",
     "syncd.daemon.foreground",
+    "syncd.daemon.people.logins",
     "syncd.daemon.people.restoring",
+    "syncd.oauth.browser",
+    "syncd.oauth.provider",
     "tests.crash.child",
     "tests.warmed",
 )
@@ -39,19 +42,32 @@ def processes() -> ForkServerContext:
 
 
 class Forked:
-    """Run syncd with these arguments, with nothing to read; `stdout` and `stderr` are descriptors to write to.
+    """Run syncd with these arguments; `stdout` and `stderr` are descriptors to write to, `stdin` one to read, or none.
 
     The methods are those of `subprocess.Popen`.
     """
 
     def __init__(
-        self, arguments: Sequence[str], *, directory: Path, environment: Mapping[str, str], stdout: int, stderr: int
+        self,
+        arguments: Sequence[str],
+        *,
+        directory: Path,
+        environment: Mapping[str, str],
+        stdout: int,
+        stderr: int,
+        stdin: int | None = None,
     ):
         self._arguments = tuple(arguments)
-        self._process = processes().Process(
-            target=_run, args=(self._arguments, directory, dict(environment), _Outputs(stdout, stderr)), daemon=True
-        )
-        self._process.start()
+        nothing = os.open(os.devnull, os.O_RDONLY) if stdin is None else None
+        try:
+            streams = _Streams(stdin if nothing is None else nothing, stdout, stderr)
+            self._process = processes().Process(
+                target=_run, args=(self._arguments, directory, dict(environment), streams), daemon=True
+            )
+            self._process.start()
+        finally:
+            if nothing is not None:
+                os.close(nothing)
 
     @property
     def pid(self) -> int:
@@ -76,11 +92,11 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-class _Outputs:
-    """Two descriptors on their way to a process that is about to begin."""
+class _Streams:
+    """Three descriptors on their way to a process that is about to begin."""
 
-    def __init__(self, stdout: int, stderr: int):
-        self._given = (stdout, stderr)
+    def __init__(self, stdin: int | None, stdout: int, stderr: int):
+        self._given = (stdin, stdout, stderr)
 
     def __getstate__(self) -> tuple[Any, ...]:
         return tuple(DupFd(fd) for fd in self._given)
@@ -89,9 +105,8 @@ class _Outputs:
         self._given = tuple(one.detach() for one in given)
 
     def take(self) -> None:
-        """Let this process write to them, and read nothing, as Python does it where no locale is set."""
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        for number, fd in enumerate((nothing, *self._given)):
+        """Let this process read and write them, as Python does it where no locale is set."""
+        for number, fd in enumerate(self._given):
             os.dup2(fd, number)
             os.close(fd)
         sys.stdin = os.fdopen(0, encoding="utf-8", errors="surrogateescape", closefd=False)
@@ -99,10 +114,10 @@ class _Outputs:
         sys.stderr = os.fdopen(2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
-def _run(arguments: Sequence[str], directory: Path, environment: Mapping[str, str], outputs: _Outputs) -> None:
+def _run(arguments: Sequence[str], directory: Path, environment: Mapping[str, str], streams: _Streams) -> None:
     from syncd.cli.main import main
 
-    outputs.take()
+    streams.take()
     os.chdir(directory)
     os.environ.clear()
     os.environ.update(environment)

@@ -14,6 +14,7 @@ def make_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
     """Yield a function that makes a Daemon, not started, of the given accounts, devices and [daemon] keys.
 
     A device may be a path; its last part is then its name. is_made: False lets the daemon itself make its store.
+        is_forked: with nothing imported anew, by default where it has no environment of its own.
     """
     with ExitStack() as stack:
 
@@ -24,6 +25,7 @@ def make_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
             environment: Mapping[str, str] | None = None,
             hooks: Mapping[str, object] | None = None,
             is_made: bool = True,
+            is_forked: bool | None = None,
             **daemon_keys: object,
         ) -> Daemon:
             roots = {Path(device).name: {"path": str(tmp_path / device)} for device in devices}
@@ -34,7 +36,7 @@ def make_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
                 through=through,
                 environment=environment,
                 is_made=is_made,
-                is_forked=not through and not environment,
+                is_forked=is_forked if is_forked is not None else not through and not environment,
             )
             stack.callback(daemon.discard)
             return daemon

@@ -185,7 +185,7 @@ def test_migrate_makes_a_store_and_refuses_while_the_daemon_runs(make_daemon: Ma
     assert "owns the store" in refused.stderr
 
 
-@pytest.mark.parametrize("verb", ["auth"])
+@pytest.mark.parametrize("verb", ["sync-now"])
 def test_verb_that_does_not_exist_yet_is_a_slip_of_usage(verb: str) -> None:
     """No command pretends."""
     ended = subprocess.run([sys.executable, "-m", "syncd", verb], cwd=ROOT, capture_output=True, text=True)

@@ -11,7 +11,7 @@ from tests.servers.dovecot import PASSWORD, Dovecot
 from tests.system.mail import imap_account
 
 MakeDaemon = Callable[..., Daemon]
-LACK = "accounts.work: one of password, password_file, password_command, token_command, client_cert is missing"
+LACK = "accounts.work: one of password, password_file, password_command, token_command, oauth, client_cert is missing"
 
 
 def typed(daemon: Daemon, *words: str) -> subprocess.CompletedProcess[str]:

@@ -17,6 +17,7 @@ import pytest
 from tests.servers.authority import DEVICE_CODE, Authority
 from tests.servers.daemon import ROOT, Daemon, wait_until
 from tests.servers.dovecot import Dovecot, find_program
+from tests.servers.forked import Forked
 from tests.servers.tokens import TokenProvider
 from tests.system.mail import deliver, files, imap_account, pop3_account
 
@@ -62,17 +63,21 @@ def trusting(authority: Authority) -> dict[str, str]:
 class Login:
     """Run `syncd auth login` as a person at a terminal sees it; leaving ends it."""
 
-    def __init__(self, daemon: Daemon, account: str, *options: str) -> None:
+    def __init__(self, daemon: Daemon, account: str) -> None:
         self._said = daemon.directory / f"login-{account}"
-        with self._said.open("wb") as said:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "syncd", "auth", "login", account, *options, f"--config={daemon.config_file}"],
-                cwd=ROOT,
-                env=daemon._environment,
-                stdin=subprocess.PIPE,
-                stdout=said,
-                stderr=said,
-            )
+        read, self._written = os.pipe()
+        try:
+            with self._said.open("wb") as said:
+                self._process = Forked(
+                    ("auth", "login", account, "--config", str(daemon.config_file)),
+                    directory=ROOT,
+                    environment=daemon._environment,
+                    stdin=read,
+                    stdout=said.fileno(),
+                    stderr=said.fileno(),
+                )
+        finally:
+            os.close(read)
 
     @property
     def said(self) -> str:
@@ -86,9 +91,7 @@ class Login:
         return found[1]
 
     def types(self, line: str) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{line}\n".encode())
-        self._process.stdin.flush()
+        os.write(self._written, f"{line}\n".encode())
 
     def ends(self) -> int:
         """Return the exit code."""
@@ -101,7 +104,8 @@ class Login:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._process.kill()
-        self._process.communicate()
+        self._process.wait()
+        os.close(self._written)
 
 
 def log_in(daemon: Daemon, authority: Authority, account: str, user: str) -> str:
@@ -126,7 +130,7 @@ def test_access_is_granted_by_a_code_and_mail_comes_by_both_protocols(
         "work": granted(imap_account(server, "ana"), authority),
         "isp": granted(pop3_account(server, "ben"), authority),
     }
-    daemon = make_daemon(accounts, ("laptop",), environment=trusting(authority))
+    daemon = make_daemon(accounts, ("laptop",), environment=trusting(authority), is_forked=True)
 
     said = log_in(daemon, authority, "work", "ana")
     log_in(daemon, authority, "isp", "ben")
@@ -152,6 +156,7 @@ def test_access_is_granted_in_a_browser_here_or_elsewhere(
         {"work": granted(imap_account(server, "ana"), authority, **keys)},
         ("laptop",),
         environment=trusting(authority),
+        is_forked=True,
     )
 
     with Login(daemon, "work") as login:
@@ -179,7 +184,7 @@ def test_person_who_refuses_is_told_so(server: Dovecot, authority: Authority, ma
         "work": granted(imap_account(server, "ana"), authority),
         "home": granted(imap_account(server, "eve"), authority, authorization_url=authority.authorization_url),
     }
-    daemon = make_daemon(accounts, ("laptop",), environment=trusting(authority))
+    daemon = make_daemon(accounts, ("laptop",), environment=trusting(authority), is_forked=True)
 
     with Login(daemon, "work") as by_code, Login(daemon, "home") as by_browser:
         authority.refuse(by_code.shown(r"\n +([A-Z]{4}-[A-Z]{4})\n"))
@@ -198,7 +203,7 @@ def test_running_daemon_goes_on_as_soon_as_access_is_granted(
     deliver(server, "ana", 2)
     work = granted(imap_account(server, "ana"), authority)
 
-    with make_daemon({"work": work}, ("laptop",), environment=trusting(authority)) as daemon:
+    with make_daemon({"work": work}, ("laptop",), environment=trusting(authority), is_forked=True) as daemon:
         wait_until(lambda: daemon.account("work")["error"], SOON_S, "it says what it lacks")
         before = daemon.account("work")
         said = log_in(daemon, authority, "work", "ana")
@@ -219,7 +224,7 @@ def test_access_is_renewed_for_each_login_that_needs_it(
     authority.expires_in_s = 200  # too short for a login
     deliver(server, "ana", 1)
     work = granted(imap_account(server, "ana", max_connections=1), authority)
-    daemon = make_daemon({"work": work}, ("laptop",), environment=trusting(authority))
+    daemon = make_daemon({"work": work}, ("laptop",), environment=trusting(authority), is_forked=True)
     log_in(daemon, authority, "work", "ana")
 
     for number in range(1, 4):
@@ -239,7 +244,7 @@ def test_token_that_lives_on_is_used_again(
 ) -> None:
     """A cron job every minute asks no provider every minute."""
     work = granted(imap_account(server, "ana"), authority)
-    daemon = make_daemon({"work": work}, ("laptop",), environment=trusting(authority))
+    daemon = make_daemon({"work": work}, ("laptop",), environment=trusting(authority), is_forked=True)
     log_in(daemon, authority, "work", "ana")
 
     for number in range(3):
@@ -257,7 +262,7 @@ def test_token_that_the_server_refuses_is_followed_by_another_at_once(
     deliver(server, "ana", 1)
     authority.announces_expiry = True
     work = granted(imap_account(server, "ana", max_connections=1), authority)
-    daemon = make_daemon({"work": work}, ("laptop",), environment=trusting(authority))
+    daemon = make_daemon({"work": work}, ("laptop",), environment=trusting(authority), is_forked=True)
     log_in(daemon, authority, "work", "eve")  # Dovecot takes a token of eve for nobody else
 
     with daemon:
@@ -283,11 +288,14 @@ def test_withdrawn_access_is_for_a_person_to_renew(
         "work": granted(imap_account(server, "ana"), authority),
         "other": imap_account(server, "ben"),
     }
-    daemon = make_daemon(accounts, ("laptop",), environment=trusting(authority))
+    told = tmp_path / "told"
+    hooks = {"on_auth_error": ["sh", "-c", f"cat >{told}.new && mv {told}.new {told}"]}
+    daemon = make_daemon(accounts, ("laptop",), environment=trusting(authority), is_forked=True, hooks=hooks)
     log_in(daemon, authority, "work", "ana")
     authority.revoke()
 
     with daemon:
+        wait_until(told.exists, SOON_S, "a program of the person is told")
         wait_until(lambda: daemon.account("work")["error"], SOON_S, "it says so")
         account = daemon.account("work")
         wait_until(lambda: files(tmp_path / "laptop", "other.INBOX"), SOON_S, "the other one has its mail")
@@ -297,6 +305,7 @@ def test_withdrawn_access_is_for_a_person_to_renew(
 
     assert account["error"] == f"{REFUSED}; waiting does not help"
     assert account["remedy"] == "syncd auth login work"
+    assert '"what_to_do": "syncd auth login work"' in told.read_text()
     assert asked == 1
 
 
@@ -306,7 +315,7 @@ def test_provider_that_is_away_is_asked_again_later(
     """Waiting helps, and nobody has to log in for that."""
     authority.expires_in_s = 200
     work = granted(imap_account(server, "ana"), authority)
-    daemon = make_daemon({"work": work}, ("laptop",), environment=trusting(authority))
+    daemon = make_daemon({"work": work}, ("laptop",), environment=trusting(authority), is_forked=True)
     log_in(daemon, authority, "work", "ana")
     authority.failure = (503, "of ana@example.org")
 
@@ -326,7 +335,7 @@ def test_provider_that_is_not_trusted_is_told_nothing(
 ) -> None:
     """Somebody in between gets neither the code of a login nor what it is renewed with."""
     work = granted(imap_account(server, "ana"), authority)
-    daemon = make_daemon({"work": work}, ("laptop",), environment={"HOME": os.environ["HOME"]})
+    daemon = make_daemon({"work": work}, ("laptop",), environment={})
 
     with Login(daemon, "work") as login:
         assert login.ends() == 1
@@ -341,7 +350,7 @@ def test_copy_of_the_store_gives_nobody_access(
     """What is granted is sealed there; the key is a file of its own, which only its user can read."""
     deliver(server, "ana", 1)
     work = granted(imap_account(server, "ana"), authority)
-    daemon = make_daemon({"work": work}, ("laptop",), environment=trusting(authority))
+    daemon = make_daemon({"work": work}, ("laptop",), environment=trusting(authority), is_forked=True)
     log_in(daemon, authority, "work", "ana")
     daemon.sync()
 
@@ -375,7 +384,7 @@ def test_no_part_of_what_is_granted_is_logged_or_shown(
     deliver(server, "ana", 1)
     work = granted(imap_account(server, "ana"), authority, client_secret=authority.client_secret)
     environment = {**trusting(authority), "SYNCD_WIRE_TRACE": "*"}
-    daemon = make_daemon({"work": work}, ("laptop",), environment=environment, log_level="debug")
+    daemon = make_daemon({"work": work}, ("laptop",), environment=environment, is_forked=True, log_level="debug")
     with daemon:
         said = log_in(daemon, authority, "work", "ana")
         wait_until(lambda: files(tmp_path / "laptop", "work.INBOX"), SOON_S, "the mail comes")
@@ -401,7 +410,7 @@ def test_commands_that_look_at_servers_use_the_token_of_the_store(
         "home": granted(imap_account(server, "eve"), authority),
         "none": granted(imap_account(server, "new"), authority),
     }
-    daemon = make_daemon(accounts, ("laptop",), environment=trusting(authority))
+    daemon = make_daemon(accounts, ("laptop",), environment=trusting(authority), is_forked=True)
     daemon.config_file.parent.chmod(0o700)
     log_in(daemon, authority, "work", "ana")
     authority.expires_in_s = 200
@@ -424,7 +433,7 @@ def test_login_is_refused_before_anybody_goes_to_a_browser(
 ) -> None:
     """Where what is granted could be of no use: no such account, no application, a daemon that does not know it yet."""
     accounts = {"work": granted(imap_account(server, "ana"), authority), "plain": imap_account(server, "ben")}
-    daemon = make_daemon({"plain": accounts["plain"]}, ("laptop",), environment=trusting(authority))
+    daemon = make_daemon({"plain": accounts["plain"]}, ("laptop",), environment=trusting(authority), is_forked=True)
 
     with daemon:
         unknown = daemon.syncd("auth", "login", "nobody")

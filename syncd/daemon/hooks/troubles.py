@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
+from syncd.config.accounts import ImapConfig, Pop3Config
 from syncd.config.model import Config
 from syncd.daemon.status.remedies import account_remedy, device_remedy
 from syncd.errors import Reach
@@ -123,7 +124,7 @@ def auth_errors(config: Config, activities: Activities) -> Standing:
         f"password of {name}": Trouble(
             account=name,
             error=one.error,
-            what_to_do=account_remedy(one.cause, name, config.accounts[name], error=one.error) or _unnamed(one),
+            what_to_do=_remedy(one, name, config.accounts[name]) or _unnamed(one),
             reach=Reach.ACCOUNT,
             waiting_helps=not one.is_lasting,
             since_at=one.failing_since,
@@ -233,7 +234,7 @@ def stored_errors(conn: Connection) -> StoredErrors:
 def _failing_accounts(config: Config, activities: Mapping[str, Activity]) -> Iterator[tuple[str, Trouble]]:
     for name, one in activities.items():
         if name in config.accounts and not one.lacks_password:
-            remedy = account_remedy(one.cause, name, config.accounts[name], error=one.error)
+            remedy = _remedy(one, name, config.accounts[name])
             yield from _failing("account", name, one, Reach.ACCOUNT, remedy)
 
 
@@ -261,6 +262,11 @@ def _failing(kind: str, name: str, one: Activity, reach: Reach, remedy: str | No
                 retry_at=one.retry_at,
             ),
         )
+
+
+def _remedy(one: Activity, name: str, config: ImapConfig | Pop3Config) -> str | None:
+    """Return what `syncd status` says that there is to do for an account."""
+    return account_remedy(one.cause, name, config, error=one.error, is_lasting=one.is_lasting)
 
 
 def _unnamed(one: Activity) -> str:
