@@ -58,16 +58,15 @@ class Forked:
         stdin: int | None = None,
     ):
         self._arguments = tuple(arguments)
-        nothing = os.open(os.devnull, os.O_RDONLY) if stdin is None else None
+        nothing = os.open(os.devnull, os.O_RDONLY)
         try:
-            streams = _Streams(stdin if nothing is None else nothing, stdout, stderr)
+            streams = _Streams(nothing if stdin is None else stdin, stdout, stderr)
             self._process = processes().Process(
                 target=_run, args=(self._arguments, directory, dict(environment), streams), daemon=True
             )
             self._process.start()
         finally:
-            if nothing is not None:
-                os.close(nothing)
+            os.close(nothing)
 
     @property
     def pid(self) -> int:
@@ -95,7 +94,7 @@ class Forked:
 class _Streams:
     """Three descriptors on their way to a process that is about to begin."""
 
-    def __init__(self, stdin: int | None, stdout: int, stderr: int):
+    def __init__(self, stdin: int, stdout: int, stderr: int):
         self._given = (stdin, stdout, stderr)
 
     def __getstate__(self) -> tuple[Any, ...]:
