@@ -52,7 +52,7 @@ async def _by_browser(name: str, provider: "Provider", username: str, port: int)
             say(f"{name}: open this in a browser, and log in there as {username}:")
             say(f"    {asked.url}")
             say(f"{name}: it ends at {redirect_url} on this machine; waiting for that")
-            say(f"{name}: a browser on another machine shows an error there: paste the address that it is at here")
+            say(f"{name}: a browser on another machine shows an error at the end: paste the address that it is at then")
             try:
                 async with asyncio.timeout(_BROWSER_S):
                     while True:
