@@ -35,6 +35,7 @@ class Cause(StrEnum):
 
     LOGIN_REFUSED = "login_refused"
     NO_PASSWORD = "no_password"  # noqa: S105 - the name of a cause
+    NO_ACCESS = "no_access"
     UNTRUSTED = "untrusted"
     UNREACHABLE = "unreachable"
     TOO_SLOW = "too_slow"
@@ -124,6 +125,12 @@ class SecretError(SyncdError):
     """A password, token or certificate could not be had from where the configuration says; nothing of it was sent."""
 
 
+class NoAccessError(SecretError):
+    """Nobody has logged in at the provider of tokens, or not in a way that is of use any more; a person has to."""
+
+    temper = Temper.GIVE_UP
+
+
 class DeviceAwayError(SyncdError, OSError):
     """The replica root is not (or not provably) the one we know: draw no conclusions from it."""
 
@@ -196,6 +203,7 @@ def no_room(error: BaseException) -> str:
 
 _CAUSES: tuple[tuple[type[BaseException], Cause], ...] = (
     (LoginRefusedError, Cause.LOGIN_REFUSED),
+    (NoAccessError, Cause.NO_ACCESS),
     (SecretError, Cause.NO_PASSWORD),
     (TrustError, Cause.UNTRUSTED),
     (UnreachableError, Cause.UNREACHABLE),

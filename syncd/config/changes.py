@@ -16,7 +16,15 @@ from syncd.values import Value, replace
 _ADJUSTABLE_OF_ACCOUNTS = frozenset({"mailboxes", "delete", "poll_interval", "max_message_size", "keep"})
 """What a connected account can go on with without another connection."""
 _ADJUSTABLE = frozenset(
-    {"store.retention", "guard.count", "guard.share", "guard.window", "daemon.log_format", "daemon.log_level"}
+    {
+        "store.key_file",
+        "store.retention",
+        "guard.count",
+        "guard.share",
+        "guard.window",
+        "daemon.log_format",
+        "daemon.log_level",
+    }
 ).union(f"hooks.{key}" for key in keys_of(HooksConfig))
 """What counts from now on, outside of accounts and devices."""
 

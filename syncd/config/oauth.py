@@ -12,7 +12,8 @@ from syncd.values import Opaque, Value, field
 class Application(Opaque):
     """Name an application at its provider, and where the provider is asked (RFC 6749 §3, RFC 8628 §3.1).
 
-    One of device_url and authorization_url is there at least. extra: what else an authorization is asked with.
+    One of device_url and authorization_url is there at least. redirect_host: how a browser is told to come back to this
+    machine. extra: what else an authorization is asked with.
     """
 
     client_id: str
@@ -21,6 +22,7 @@ class Application(Opaque):
     device_url: str | None
     authorization_url: str | None
     scopes: tuple[str, ...]
+    redirect_host: str
     extra: Mapping[str, str]
 
 
@@ -31,6 +33,7 @@ class _Provider(Value):
     authorization_url: str
     scopes: Mapping[str, tuple[str, ...]]
     device_url: str | None = None
+    redirect_host: str = "127.0.0.1"
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -51,6 +54,7 @@ _PROVIDERS: Mapping[str, _Provider] = {
         token_url=f"{_MICROSOFT}/token",
         authorization_url=f"{_MICROSOFT}/authorize",
         device_url=f"{_MICROSOFT}/devicecode",
+        redirect_host="localhost",  # the name that it lets applications of people register
         scopes={
             "imap": (f"{_OF_OUTLOOK}/IMAP.AccessAsUser.All", "offline_access"),
             "pop3": (f"{_OF_OUTLOOK}/POP.AccessAsUser.All", "offline_access"),
@@ -67,8 +71,8 @@ def application_of(account: ImapConfig | Pop3Config) -> Application:
         raise ValueError("no application is configured")
     known = _PROVIDERS.get(account.provider or "")
     tenant = written.tenant or _EVERYBODY
-    if written.tenant and (known is None or "{tenant}" not in known.token_url):
-        raise ValueError("tenant is something that this provider does not have")
+    if written.tenant and (written.token_url or known is None or "{tenant}" not in known.token_url):
+        raise ValueError("tenant has no effect here: it is a part of what provider fills in for outlook")
 
     def address(key: str) -> str | None:
         template: str | None = getattr(known, key, None)
@@ -90,5 +94,6 @@ def application_of(account: ImapConfig | Pop3Config) -> Application:
         device_url,
         authorization_url,
         scopes,
+        known.redirect_host if known is not None else "127.0.0.1",
         known.extra if known is not None and written.authorization_url is None else {},
     )

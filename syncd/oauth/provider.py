@@ -10,14 +10,15 @@ import json
 import re
 import time
 from collections.abc import Callable
+from math import isfinite
 from typing import Any, NoReturn
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 from oauthlib.oauth2 import DeviceClient, OAuth2Error, WebApplicationClient
 
 from syncd.config.oauth import Application
-from syncd.errors import SecretError, Temper, why_unreachable
+from syncd.errors import NoAccessError, SecretError, Temper, why_unreachable
 from syncd.oauth.grants import Grant
 from syncd.sasl.tokens import is_token
 from syncd.tls import client_context
@@ -27,19 +28,30 @@ _ANSWER_S = 30.0
 _ANSWER_MAX_BYTES = 64 * 1024
 _STEP_S = 5.0
 """How often is asked where a provider does not say, and how much more seldom if it complains (RFC 8628 §3.2, §3.5)."""
+_STEP_MAX_S = 60.0
+_CODE_S, _CODE_MAX_S = 600.0, 3600.0
+_FAILURES_MAX = 5
+"""So often in a row a provider may be away while a person grants access."""
 _LIFE_MAX_S = 10 * 365 * 86400.0
+_SOON_S = 300.0
+"""A token that ends within this time, or a fifth of its life, is not used any more: clocks differ, logins take time."""
+_HEADERS = {
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "Content-Type": "application/x-www-form-urlencoded",
+}
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _MICROSOFT_CODE = re.compile(r"AADSTS[0-9]{1,9}")
 _LATER = frozenset({"server_error", "slow_down", "temporarily_unavailable"})
 _WORDS = {
-    "invalid_grant": "the provider renews the access no more: it ran out, or was withdrawn",
+    "invalid_grant": "the provider takes this no more: it ran out, or was used",
     "invalid_client": "the provider does not know this client_id, or not with this client_secret",
     "unauthorized_client": "the provider does not let this application ask so",
     "invalid_scope": "the provider does not know these scopes, or does not grant them",
     "access_denied": "the access was refused",
     "expired_token": "nobody granted the access in time",
-    "interaction_required": "the provider wants you to log in again",
 }
+_ENDED = frozenset({"invalid_grant", "interaction_required", "login_required", "consent_required"})
 
 
 class ProviderError(SecretError):
@@ -50,11 +62,18 @@ class ProviderError(SecretError):
 
     def __init__(self, code: str, words: str = "") -> None:
         known = _MICROSOFT_CODE.search(words)
-        shown = ", ".join((code, *([known[0]] if known else [])))
+        self.shown = ", ".join((code, *([known[0]] if known else [])))
         text = _WORDS.get(code, "the provider of tokens refuses")
-        super().__init__(f"{text} ({shown})", temper=Temper.WAIT if code in _LATER else Temper.GIVE_UP)
+        super().__init__(f"{text} ({self.shown})", temper=Temper.WAIT if code in _LATER else Temper.GIVE_UP)
         self.code = code
         self.words = words
+
+
+class EndedError(NoAccessError):
+    """A provider renews an access no more; so says what it refused."""
+
+    def __init__(self, refused: ProviderError) -> None:
+        super().__init__(f"the provider renews the access no more: it ran out, or was withdrawn ({refused.shown})")
 
 
 class DeviceCode(Opaque):
@@ -79,49 +98,63 @@ class Authorization(Opaque):
 class Provider:
     """Ask the provider of an application."""
 
-    def __init__(self, application: Application, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, application: Application, *, clock: Callable[[], float] = time.time, least_step_s: float = 1.0
+    ) -> None:
+        """Ask at most once in `least_step_s` whether a person has granted access by a code."""
         self._application = application
         self._clock = clock
+        self._least_step_s = least_step_s
 
     async def renewed(self, grant: Grant) -> Grant:
-        """Return a grant with another access token, and mostly another token to renew it with; the old one is over."""
+        """Return a grant with another access token, and mostly another token to renew it with; the old one is over.
+
+        EndedError where a person has to log in again, SecretError for all else.
+        """
         body = self._client().prepare_refresh_body(refresh_token=grant.refresh_token, **self._identity())
-        return await self._granted(body, grant.refresh_token)
+        try:
+            return await self._granted(body, grant.refresh_token)
+        except ProviderError as error:
+            if error.code in _ENDED:
+                raise EndedError(error) from error
+            raise
 
     async def device_code(self) -> DeviceCode:
         """Begin with a code that a person enters anywhere (RFC 8628 §3.1)."""
         url, scopes = self._application.device_url, self._application.scopes
         if url is None:
             raise SecretError("this provider has no device_url", temper=Temper.GIVE_UP)
-        told = _as_object(await self._post(url, urlencode({**self._identity(), "scope": " ".join(scopes)})))
-        try:
-            return DeviceCode(
-                # NOTE: Google and older drafts call it verification_url.
-                str(told.get("verification_uri") or told["verification_url"]),
-                str(told["user_code"]),
-                str(told["device_code"]),
-                float(told.get("expires_in", 600)),
-                float(told.get("interval", _STEP_S)),
-            )
-        except (KeyError, TypeError, ValueError):
-            _not_understood()
+        body = urlencode({**self._identity(), "scope": " ".join(scopes)})
+        told = _as_object(await self._post(url, body, "device_url"))
+        # NOTE: Google and older drafts call it verification_url.
+        page = told.get("verification_uri") or told.get("verification_url")
+        texts = (page, told.get("user_code"), told.get("device_code"))
+        if not all(isinstance(one, str) and _is_sendable(one) for one in texts):
+            _not_understood("device_url")
+        lives_s = _seconds(told.get("expires_in"), _CODE_S, least=1.0, most=_CODE_MAX_S)
+        step_s = _seconds(told.get("interval"), _STEP_S, least=self._least_step_s, most=_STEP_MAX_S)
+        page, user_code, device_code = map(str, texts)
+        return DeviceCode(page, user_code, device_code, lives_s, step_s)
 
     async def of_device(self, code: DeviceCode) -> Grant:
         """Return what a person granted by a code; wait for that as long as the code lives."""
         client = DeviceClient(self._application.client_id)
         body = client.prepare_request_body(code.device_code, include_client_id=True, **self._secret())
-        step_s = max(code.step_s, 0.1)
+        step_s, failures = code.step_s, 0
         try:
             async with asyncio.timeout(code.lives_s):
                 while True:
                     await asyncio.sleep(step_s)
                     try:
                         return await self._granted(body, None)
+                    except ProviderError as error:
+                        if error.code not in ("authorization_pending", "slow_down"):
+                            raise
+                        failures = 0
+                        step_s += _STEP_S if error.code == "slow_down" else 0.0
                     except SecretError as error:
-                        word = error.code if isinstance(error, ProviderError) else None
-                        if word == "slow_down" or (word is None and error.temper is Temper.WAIT):
-                            step_s += _STEP_S
-                        elif word != "authorization_pending":
+                        failures += 1
+                        if error.temper is Temper.GIVE_UP or failures == _FAILURES_MAX:
                             raise
         except TimeoutError:
             raise ProviderError("expired_token") from None
@@ -149,7 +182,7 @@ class Provider:
         """Return what a person granted in a browser, which then came to this address; ValueError for another one."""
         # NOTE: oauthlib wants https of an address, also of one that never leaves this machine (RFC 8252 §7.3).
         address = came_to.strip().replace("http://", "https://", 1)
-        if not address.startswith(asked.redirect_url.replace("http://", "https://", 1)):
+        if urlsplit(address).netloc != urlsplit(asked.redirect_url).netloc:
             raise ValueError("that is not the address at which the browser ends")
         try:
             answer = self._client().parse_request_uri_response(address, state=asked.state)
@@ -168,31 +201,37 @@ class Provider:
     async def _granted(self, body: str, refresh_token: str | None) -> Grant:
         """Return what is answered to a question for tokens; refresh_token: the one that stays if none is answered."""
         asked_at = self._clock()
-        told = _parsed(await self._post(self._application.token_url, body))
+        told = _parsed(await self._post(self._application.token_url, body, "token_url"))
         refresh_token = told.get("refresh_token") or refresh_token
         access_token = told.get("access_token")
         if not isinstance(access_token, str) or not is_token(access_token):
-            _not_understood()
-        if not isinstance(refresh_token, str):
+            _not_understood("token_url")
+        if not isinstance(refresh_token, str) or not _is_sendable(refresh_token):
             raise SecretError(
                 "the provider gives a token but nothing to renew it with: withdraw the access of the application there"
                 " and log in again, or see whether a scope such as offline_access is missing",
                 temper=Temper.GIVE_UP,
             )
-        life_s = told.get("expires_in", 0)
-        life_s = min(life_s, _LIFE_MAX_S) if isinstance(life_s, int | float) else 0
-        return Grant(self._application.client_id, refresh_token, access_token, asked_at + life_s)
+        life_s = _seconds(told.get("expires_in"), 0.0, least=0.0, most=_LIFE_MAX_S)
+        usable_until = asked_at + life_s - min(_SOON_S, life_s / 5)
+        of = self._application
+        return Grant(of.client_id, of.token_url, refresh_token, access_token, usable_until)
 
-    async def _post(self, url: str, body: str) -> str:
-        """Return what is answered, be it yes or no (RFC 6749 §5); SecretError where nothing is that can be used."""
-        headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
+    async def _post(self, url: str, body: str, key: str) -> str:
+        """Return what is answered, be it yes or no (RFC 6749 §5); SecretError where nothing is that can be used.
+
+        key: of the configuration, which names the address.
+        """
         try:
             context = await asyncio.to_thread(client_context)
             async with (
                 asyncio.timeout(_ANSWER_S),
-                aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session,
+                # NOTE: what is compressed may be of any size.
+                aiohttp.ClientSession(
+                    connector=aiohttp.TCPConnector(ssl=context), headers=_HEADERS, auto_decompress=False
+                ) as session,
                 # NOTE: whoever says that it is elsewhere would be told our secrets there.
-                session.post(url, data=body, headers=headers, allow_redirects=False) as answer,
+                session.post(url, data=body, allow_redirects=False) as answer,
             ):
                 octets = await answer.content.read(_ANSWER_MAX_BYTES)
                 while not answer.content.at_eof() and len(octets) < _ANSWER_MAX_BYTES:
@@ -202,12 +241,14 @@ class Provider:
             raise SecretError(f"the provider of tokens did not answer within {_ANSWER_S:g} s") from None
         except aiohttp.ClientSSLError:
             raise SecretError("the provider of tokens cannot be trusted: see its certificate, and the clock") from None
+        except (aiohttp.InvalidURL, UnicodeError):
+            raise SecretError(f"{key} is no address that can be asked", temper=Temper.GIVE_UP) from None
         except (aiohttp.ClientError, OSError) as error:
             raise SecretError(f"the provider of tokens cannot be asked: {_why(error)}") from None
         if status >= 500 or status == 429:
             raise SecretError(f"the provider of tokens answers with status {status}")
         if status not in (200, 400, 401, 403):
-            what = f"the provider of tokens answers with status {status}: see token_url"
+            what = f"the provider of tokens answers with status {status}: see {key}"
             raise SecretError(what, temper=Temper.GIVE_UP)
         return octets.decode("utf-8", "replace")
 
@@ -228,10 +269,10 @@ def _parsed(text: str) -> dict[str, Any]:
         return dict(WebApplicationClient("").parse_request_body_response(text))
     except OAuth2Error as error:
         if error.error in ("missing_token", "missing_token_type"):  # NOTE: it may be no text
-            _not_understood()
+            _not_understood("token_url")
         raise _refused(error) from None
-    except (ValueError, TypeError, AttributeError):
-        _not_understood()
+    except (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError):
+        _not_understood("token_url")
 
 
 def _as_object(text: str) -> dict[str, Any]:
@@ -239,9 +280,9 @@ def _as_object(text: str) -> dict[str, Any]:
     try:
         told = json.loads(text)
     except (ValueError, RecursionError):
-        _not_understood()
+        told = None
     if not isinstance(told, dict):
-        _not_understood()
+        _not_understood("device_url")
     if (code := told.get("error")) is not None:
         raise ProviderError(_word(code), str(told.get("error_description") or ""))
     return told
@@ -256,9 +297,23 @@ def _word(code: object) -> str:
     return code if isinstance(code, str) and _CODE.fullmatch(code) else "of an unknown kind"
 
 
-def _not_understood() -> NoReturn:
+def _not_understood(key: str) -> NoReturn:
     # NOTE: without a cause: errors hold what was read.
-    raise SecretError("the provider of tokens answers what is not understood: see token_url") from None
+    raise SecretError(f"the provider of tokens answers what is not understood: see {key}") from None
+
+
+def _seconds(told: object, default: float, *, least: float, most: float) -> float:
+    """Return a time that a provider told, within bounds; the default where it told none."""
+    try:
+        seconds = default if told is None or isinstance(told, bool) else float(str(told))
+    except ValueError:
+        seconds = default
+    return min(max(seconds, least), most) if isfinite(seconds) else default
+
+
+def _is_sendable(text: str) -> bool:
+    """Tell whether a text can be sent and shown as it is: JSON may have halves of characters."""
+    return bool(text) and text.isprintable()
 
 
 def _why(error: Exception) -> str:

@@ -4,89 +4,98 @@ Theory. A copy of the store, or whoever runs its database, has no access to anyb
 as well. A grant that cannot be unsealed is one that nobody has; a person logs in again.
 """
 
+import contextlib
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken
 
-from syncd.errors import SecretError, Temper
+from syncd.errors import NoAccessError, SecretError, Temper
 from syncd.log import log
 from syncd.oauth.grants import Grant
 from syncd.tls import PRIVATE_DIRECTORIES
 
 _MAX_BYTES = 1024
-_MODE = 0o600
 
 
 def sealed(grant: Grant, key_file: Path) -> str:
     """Return a grant as nobody can read it without the key, which is made if need be; SecretError."""
-    return _key(key_file, makes=True).encrypt(grant.as_text().encode()).decode("ascii")
+    return ready_key(key_file).encrypt(grant.as_text().encode()).decode("ascii")
 
 
 def unsealed(text: str, key_file: Path) -> Grant:
-    """Return what was sealed; SecretError where the key is not that one, or not there."""
+    """Return what was sealed; NoAccessError where the key is lost or another, SecretError where it cannot be read."""
+    octets = _read(key_file)
+    if octets is None:
+        raise NoAccessError(f"the key {key_file} is not there, with which the store was sealed")
     try:
-        return Grant.from_text(_key(key_file, makes=False).decrypt(text).decode())
+        return Grant.from_text(_key_of(octets, key_file).decrypt(text).decode())
     except (InvalidToken, ValueError):
         pass
-    # NOTE: raised here, without a cause: an error of JSON holds what was read.
-    raise SecretError(f"the key in {key_file} is not the one that the store was sealed with", temper=Temper.GIVE_UP)
+    # NOTE: raised here, without a cause: an error holds what was read.
+    raise NoAccessError(f"the key {key_file} is not the one with which the store was sealed")
 
 
-def _key(path: Path, *, makes: bool) -> Fernet:
-    try:
-        octets = _read(path)
-        if octets is None and makes:
-            octets = _made(path)
-    except OSError as error:
-        doing = "made" if makes else "read"
-        raise SecretError(f"the key {path} cannot be {doing}: {(error.strerror or 'unknown').lower()}") from error
+def ready_key(path: Path) -> Fernet:
+    """Return the key of a file, which is made if need be; SecretError where it cannot be had."""
+    octets = _read(path)
     if octets is None:
-        raise SecretError(f"the key {path} is not there any more", temper=Temper.GIVE_UP)
+        try:
+            _make(path)
+        except OSError as error:
+            why = (error.strerror or "unknown").lower()
+            raise SecretError(f"the key {path} cannot be made: {why}", temper=Temper.GIVE_UP) from error
+        octets = _read(path) or b""  # NOTE: it may be that of somebody who was faster
+    return _key_of(octets, path)
+
+
+def _key_of(octets: bytes, path: Path) -> Fernet:
     try:
         return Fernet(octets.strip())
     except ValueError:
-        what = f"what is in {path} is no key: put it back, or remove it and log in again"
+        what = f"the key {path} is damaged: put it back, or remove it and log in again"
         raise SecretError(what, temper=Temper.GIVE_UP) from None
 
 
 def _read(path: Path) -> bytes | None:
+    """Return what is in the file of a key, None where there is none."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            mode = os.fstat(file).st_mode
+            if not stat.S_ISREG(mode):
+                raise SecretError(f"the key {path} is not a regular file", temper=Temper.GIVE_UP)
+            if mode & stat.S_IROTH and not any(path.is_relative_to(private) for private in PRIVATE_DIRECTORIES):
+                log.warning("key_file_found_world_readable", path=str(path))
+            return os.read(file, _MAX_BYTES)
+        finally:
+            os.close(file)
     except FileNotFoundError:
         return None
-    try:
-        mode = os.fstat(file).st_mode
-        if not stat.S_ISREG(mode):
-            raise SecretError(f"the key {path} is not a regular file", temper=Temper.GIVE_UP)
-        if mode & stat.S_IROTH and not any(path.is_relative_to(private) for private in PRIVATE_DIRECTORIES):
-            log.warning("key_file_found_world_readable", path=str(path))
-        return os.read(file, _MAX_BYTES)
-    finally:
-        os.close(file)
+    except OSError as error:
+        raise SecretError(f"the key {path} cannot be read: {(error.strerror or 'unknown').lower()}") from error
 
 
-def _made(path: Path) -> bytes:
-    """Make the file with a new key, durably, or return the one of whoever was faster."""
-    key = Fernet.generate_key()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+def _make(path: Path) -> None:
+    """Make the file with a new key, durably, unless somebody has made one meanwhile."""
+    file, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, _MODE)
         try:
-            os.write(file, key + b"\n")
+            os.write(file, Fernet.generate_key() + b"\n")
+            owner = path.parent.stat()
+            if os.geteuid() == 0:  # it is for whoever has the directory, such as the user of the service
+                os.fchown(file, owner.st_uid, owner.st_gid)
             os.fsync(file)
         finally:
             os.close(file)
-        try:
+        with contextlib.suppress(FileExistsError):
             os.link(temporary, path)  # never over a key that is there
-        except FileExistsError:
-            return _read(path) or key
     finally:
-        temporary.unlink(missing_ok=True)
+        Path(temporary).unlink()
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory)
     finally:
         os.close(directory)
-    return key

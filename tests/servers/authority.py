@@ -81,8 +81,8 @@ class Authority:
     A client is public, and then must send no secret, unless `client_secret` is set. `expires_in_s` is how long access
     tokens really live. With `rotates` each refresh brings another refresh token; without, or if `gives_refresh_token`
     is false, the one that there is stays. `failure` is the status and the body of whatever is asked of `/token`; while
-    `may_answer` is not set, all is judged and nothing answered. Of what was asked and given: `asked` are the grant
-    types of all requests for tokens, `refreshes` counts those that brought one, and `issued` are all access and
+    `answers_renewals` is not set, a refresh is judged and not answered. Of what was asked and given: `asked` are the
+    grant types of all requests for tokens, `refreshes` counts those that brought one, and `issued` are all access and
     refresh tokens, codes and device codes.
     """
 
@@ -100,8 +100,8 @@ class Authority:
         self.expires_in_s = 3600
         self.announces_expiry = self.gives_refresh_token = self.rotates = True
         self.failure: _Answer | None = None
-        self.may_answer = threading.Event()
-        self.may_answer.set()
+        self.answers_renewals = threading.Event()
+        self.answers_renewals.set()
         self.refreshes = 0
         self.asked: list[str] = []
         self.issued: list[str] = []
@@ -183,7 +183,8 @@ class Authority:
 
     def _answer(self, method: str, target: str, form: str | None) -> _Answer:
         answer = self._judged(method, target, form)
-        self.may_answer.wait(_TIMEOUT_S)
+        if "grant_type=refresh_token" in (form or ""):
+            self.answers_renewals.wait(_TIMEOUT_S)
         return answer
 
     def _judged(self, method: str, target: str, form: str | None) -> _Answer:

@@ -4,8 +4,7 @@ import base64
 import json
 import os
 import re
-import subprocess
-import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,9 +12,10 @@ from types import TracebackType
 from typing import Any, Self
 
 import pytest
+from cryptography.fernet import Fernet
 
 from tests.servers.authority import DEVICE_CODE, Authority
-from tests.servers.daemon import ROOT, Daemon, wait_until
+from tests.servers.daemon import ROOT, Daemon, toml, wait_until
 from tests.servers.dovecot import Dovecot, find_program
 from tests.servers.forked import Forked
 from tests.servers.tokens import TokenProvider
@@ -63,13 +63,13 @@ def trusting(authority: Authority) -> dict[str, str]:
 class Login:
     """Run `syncd auth login` as a person at a terminal sees it; leaving ends it."""
 
-    def __init__(self, daemon: Daemon, account: str) -> None:
-        self._said = daemon.directory / f"login-{account}"
+    def __init__(self, daemon: Daemon, account: str, *options: str) -> None:
+        self._said = daemon.directory / f"login-{account}-{time.monotonic_ns()}"
         read, self._written = os.pipe()
         try:
             with self._said.open("wb") as said:
                 self._process = Forked(
-                    ("auth", "login", account, "--config", str(daemon.config_file)),
+                    ("auth", "login", account, *options, "--config", str(daemon.config_file)),
                     directory=ROOT,
                     environment=daemon._environment,
                     stdin=read,
@@ -90,8 +90,16 @@ class Login:
         assert found is not None, self.said
         return found[1]
 
-    def types(self, line: str) -> None:
-        os.write(self._written, f"{line}\n".encode())
+    def types(self, line: str, *, is_last: bool = False) -> None:
+        """Say a line; the last one may lack its end."""
+        os.write(self._written, line.encode() if is_last else f"{line}\n".encode())
+        if is_last:
+            self._close()
+
+    def _close(self) -> None:
+        if self._written >= 0:
+            os.close(self._written)
+        self._written = -1
 
     def ends(self) -> int:
         """Return the exit code."""
@@ -105,7 +113,7 @@ class Login:
     ) -> None:
         self._process.kill()
         self._process.wait()
-        os.close(self._written)
+        self._close()
 
 
 def log_in(daemon: Daemon, authority: Authority, account: str, user: str) -> str:
@@ -210,7 +218,7 @@ def test_running_daemon_goes_on_as_soon_as_access_is_granted(
         wait_until(lambda: len(files(tmp_path / "laptop", "work.INBOX")) == 2, SOON_S, "the mail comes")
 
     assert before["error"] == "nobody has logged in at its provider yet; waiting does not help"
-    assert (before["cause"], before["remedy"]) == ("no_password", "syncd auth login work")
+    assert (before["cause"], before["remedy"]) == ("no_access", "syncd auth login work")
     assert said.endswith("work: access is granted, and the daemon logs in with it: syncd status shows how that goes\n")
     assert [one["account"] for one in events(daemon, "access_granted")] == ["work"]
 
@@ -221,7 +229,7 @@ def test_access_is_renewed_for_each_login_that_needs_it(
 ) -> None:
     """What it is renewed with next is in the store before it is used: daemons that are killed do not lose it."""
     authority.rotates = rotates
-    authority.expires_in_s = 200  # too short for a login
+    authority.announces_expiry = False  # so each is for one login
     deliver(server, "ana", 1)
     work = granted(imap_account(server, "ana", max_connections=1), authority)
     daemon = make_daemon({"work": work}, ("laptop",), environment=trusting(authority), is_forked=True)
@@ -260,7 +268,6 @@ def test_token_that_the_server_refuses_is_followed_by_another_at_once(
 ) -> None:
     """It was withdrawn, or a clock is wrong: what is known of its end counts no more."""
     deliver(server, "ana", 1)
-    authority.announces_expiry = True
     work = granted(imap_account(server, "ana", max_connections=1), authority)
     daemon = make_daemon({"work": work}, ("laptop",), environment=trusting(authority), is_forked=True)
     log_in(daemon, authority, "work", "eve")  # Dovecot takes a token of eve for nobody else
@@ -281,7 +288,7 @@ def test_withdrawn_access_is_for_a_person_to_renew(
     server: Dovecot, authority: Authority, make_daemon: MakeDaemon, tmp_path: Path
 ) -> None:
     """The provider is asked once and not on and on; all else goes on."""
-    authority.expires_in_s = 200
+    authority.announces_expiry = False
     deliver(server, "ana", 1)
     deliver(server, "ben", 1)
     accounts = {
@@ -313,7 +320,7 @@ def test_provider_that_is_away_is_asked_again_later(
     server: Dovecot, authority: Authority, make_daemon: MakeDaemon
 ) -> None:
     """Waiting helps, and nobody has to log in for that."""
-    authority.expires_in_s = 200
+    authority.announces_expiry = False
     work = granted(imap_account(server, "ana"), authority)
     daemon = make_daemon({"work": work}, ("laptop",), environment=trusting(authority), is_forked=True)
     log_in(daemon, authority, "work", "ana")
@@ -341,7 +348,7 @@ def test_provider_that_is_not_trusted_is_told_nothing(
         assert login.ends() == 1
 
     assert login.said == "syncd: the provider of tokens cannot be trusted: see its certificate, and the clock\n"
-    assert authority.asked == []
+    assert authority.issued == []
 
 
 def test_copy_of_the_store_gives_nobody_access(
@@ -359,20 +366,23 @@ def test_copy_of_the_store_gives_nobody_access(
     assert not [one for one in authority.issued if one.encode() in octets]
     assert key.stat().st_mode & 0o777 == 0o600
 
-    whole = key.read_bytes()
     key.unlink()
     lost = daemon.syncd("sync").stderr
-    key.write_bytes(whole[::-1].strip() + b"\n")
+    key.write_bytes(Fernet.generate_key())
     other = daemon.syncd("sync").stderr
     key.write_bytes(b"what?")
     damaged = daemon.syncd("sync").stderr
+    remedy = daemon.account("work")["remedy"]
+    early = daemon.syncd("auth", "login", "work")
     key.unlink()
     log_in(daemon, authority, "work", "ana")
     daemon.sync()
 
-    assert f"the key {key} is not there any more" in lost
-    assert f"what is in {key} is no key" in damaged
-    assert ("is not the one that the store was sealed with" in other) or ("is no key" in other)
+    assert f"the key {key} is not there, with which the store was sealed" in lost
+    assert f"the key {key} is not the one with which the store was sealed" in other
+    assert f"the key {key} is damaged: put it back, or remove it and log in again" in damaged
+    assert remedy == "see that key_file of [store] works for the user that runs syncd; then: syncd sync work"
+    assert (early.returncode, early.stdout) == (1, "")
 
 
 def test_no_part_of_what_is_granted_is_logged_or_shown(
@@ -380,7 +390,7 @@ def test_no_part_of_what_is_granted_is_logged_or_shown(
 ) -> None:
     """At debug level, with the wire traced, through logins, renewals and refusals: no token and no secret."""
     authority.client_secret = "a-secret-of-the-application"
-    authority.expires_in_s = 200
+    authority.announces_expiry = False
     deliver(server, "ana", 1)
     work = granted(imap_account(server, "ana"), authority, client_secret=authority.client_secret)
     environment = {**trusting(authority), "SYNCD_WIRE_TRACE": "*"}
@@ -413,7 +423,7 @@ def test_commands_that_look_at_servers_use_the_token_of_the_store(
     daemon = make_daemon(accounts, ("laptop",), environment=trusting(authority), is_forked=True)
     daemon.config_file.parent.chmod(0o700)
     log_in(daemon, authority, "work", "ana")
-    authority.expires_in_s = 200
+    authority.announces_expiry = False
     log_in(daemon, authority, "home", "eve")
 
     told = daemon.syncd("check-config", "--probe")
@@ -429,34 +439,113 @@ def test_commands_that_look_at_servers_use_the_token_of_the_store(
 
 
 def test_login_is_refused_before_anybody_goes_to_a_browser(
-    server: Dovecot, authority: Authority, make_daemon: MakeDaemon
+    server: Dovecot, authority: Authority, make_daemon: MakeDaemon, tmp_path: Path
 ) -> None:
-    """Where what is granted could be of no use: no such account, no application, a daemon that does not know it yet."""
-    accounts = {"work": granted(imap_account(server, "ana"), authority), "plain": imap_account(server, "ben")}
-    daemon = make_daemon({"plain": accounts["plain"]}, ("laptop",), environment=trusting(authority), is_forked=True)
+    """Where what is granted could be of no use, or be kept nowhere: by a daemon, or without one."""
+    work = granted(imap_account(server, "ana"), authority)
+    elsewhere = tmp_path / "elsewhere.toml"
+
+    def refused(daemon: Daemon, config: dict[str, object], account: str = "work") -> str:
+        whole = {"store": {"url": f"sqlite:///{daemon.store}"}, "daemon": {"socket": daemon.socket}, **config}
+        elsewhere.write_text(toml(whole))
+        elsewhere.chmod(0o600)
+        daemon.config_file, before = elsewhere, daemon.config_file
+        try:
+            ended = daemon.syncd("auth", "login", account)
+        finally:
+            daemon.config_file = before
+        assert ended.returncode in {1, 2}
+        assert ended.stdout == ""
+        return " ".join(ended.stderr.split())
+
+    running = {"work": work, "plain": imap_account(server, "ben")}
+    with make_daemon(running, ("laptop",), environment=trusting(authority), is_forked=True) as daemon:
+        told = [
+            refused(daemon, {"accounts": running}, "nobody"),
+            refused(daemon, {"accounts": running}, "plain"),
+            refused(daemon, {"accounts": {"new": work}}, "new"),
+            refused(daemon, {"accounts": {"work": granted(imap_account(server, "ana"), authority, client_id="other")}}),
+            refused(daemon, {"accounts": {"plain": granted(imap_account(server, "ben"), authority)}}, "plain"),
+            refused(daemon, {"accounts": {"work": granted(imap_account(server, "ana"), authority, client_secret="x")}}),
+        ]
+    key = {"store": {"url": f"sqlite:///{daemon.store}", "key_file": "/dev/null/key"}}
+    told += [
+        refused(daemon, {"accounts": {"work": granted(imap_account(server, "another"), authority)}}),
+        refused(daemon, {"accounts": {"work": work}, **key}),
+    ]
+
+    for part, text in zip(
+        (
+            "there is no account 'nobody'; known are: work, plain",
+            "accounts.plain has no oauth in the configuration",
+            "the daemon has no account new yet: syncd reload",
+            "accounts.work has another client_id or token_url where it runs: syncd reload",
+            "accounts.plain has no oauth where it runs: syncd reload",
+            "only one of this command and the daemon has the client_secret: give both the same, as",
+            "it is another server or user than the one that the mail of this account came from",
+            "the key /dev/null/key cannot be",
+        ),
+        told,
+        strict=True,
+    ):
+        assert part in text
+    assert authority.issued == []
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_what_is_granted_is_kept_whoever_has_the_store_by_then(
+    server: Dovecot, authority: Authority, make_daemon: MakeDaemon, tmp_path: Path, is_running: bool
+) -> None:
+    """A daemon may begin or end while a person is in a browser."""
+    deliver(server, "ana", 1)
+    work = granted(imap_account(server, "ana"), authority)
+    daemon = make_daemon({"work": work}, ("laptop",), environment=trusting(authority), is_forked=True)
+    if is_running:
+        daemon.start()
+
+    with Login(daemon, "work") as login:
+        code = login.shown(r"\n +([A-Z]{4}-[A-Z]{4})\n")
+        if is_running:
+            daemon.stop()
+        else:
+            daemon.start()
+        authority.approve(code, "ana")
+        assert login.ends() == 0, login.said
+
+    if is_running:
+        daemon.start()
+    wait_until(lambda: files(tmp_path / "laptop", "work.INBOX"), SOON_S, "the mail comes")
+
+
+def test_login_counts_at_once_though_the_access_before_it_is_just_being_refused(
+    server: Dovecot, authority: Authority, make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """Nobody waits a quarter of an hour for what failed before they logged in."""
+    deliver(server, "ana", 1)
+    authority.announces_expiry = False
+    work = granted(imap_account(server, "ana", max_connections=1), authority)
+    daemon = make_daemon({"work": work}, ("laptop",), environment=trusting(authority), is_forked=True)
+    log_in(daemon, authority, "work", "ana")
+    authority.announces_expiry = True
+    authority.revoke()
+    authority.answers_renewals.clear()
 
     with daemon:
-        unknown = daemon.syncd("auth", "login", "nobody")
-        plain = daemon.syncd("auth", "login", "plain")
-        config = daemon.config_file.read_text()
-        other = Daemon(daemon.directory, {"accounts": accounts, "devices": {}})
-        text = other.config_file.read_text().replace(str(other.socket), str(daemon.socket))
-        other.discard()
-        elsewhere = daemon.directory / "edited.toml"
-        elsewhere.write_text(text)
-        elsewhere.chmod(0o600)
-        daemon.config_file.write_text(config)
-        early = subprocess.run(
-            [sys.executable, "-m", "syncd", "auth", "login", "work", "--config", str(elsewhere)],
-            cwd=ROOT,
-            env=daemon._environment,
-            capture_output=True,
-            text=True,
-            timeout=SOON_S,
-        )
+        wait_until(lambda: "refresh_token" in authority.asked, SOON_S, "the daemon renews the old one")
+        log_in(daemon, authority, "work", "ana")
+        authority.answers_renewals.set()
+        wait_until(lambda: files(tmp_path / "laptop", "work.INBOX"), SOON_S, "the mail comes")
 
-    assert (unknown.returncode, plain.returncode, early.returncode) == (2, 2, 1)
-    assert "there is no account 'nobody'; known are: plain" in unknown.stderr
-    assert "accounts.plain has no oauth in the configuration" in plain.stderr
-    assert early.stderr == "syncd: the daemon has no account work yet: syncd reload\n"
-    assert authority.asked == []
+
+def test_browser_is_a_way_where_codes_are_not_allowed(
+    server: Dovecot, authority: Authority, make_daemon: MakeDaemon
+) -> None:
+    """An organization may forbid them; and the address may come from a program, without the end of its line."""
+    keys = {"device_url": authority.device_url, "authorization_url": authority.authorization_url}
+    work = granted(imap_account(server, "ana"), authority, **keys)
+    daemon = make_daemon({"work": work}, ("laptop",), environment=trusting(authority), is_forked=True)
+
+    with Login(daemon, "work", "--browser") as login:
+        address = authority.consent(login.shown(r"\n +(https://\S+)\n"), "ana")
+        login.types(address, is_last=True)
+        assert login.ends() == 0, login.said

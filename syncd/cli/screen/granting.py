@@ -13,27 +13,28 @@ from syncd.errors import SyncdError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from syncd.config.accounts import ImapConfig, Pop3Config
+    from syncd.config.oauth import Application
     from syncd.oauth.grants import Grant
-    from syncd.oauth.provider import Provider
 
 _BROWSER_S = 900.0
 _LINE_MAX_BYTES = 16 * 1024
+_WAITING_MAX = 16
 
 
-def granted(name: str, account: "ImapConfig | Pop3Config", *, port: int) -> "Grant":
-    """Return what a person grants; ProviderError where it is refused, SyncdError where nobody does it in time."""
-    from syncd.config.oauth import application_of
+def granted(name: str, application: "Application", username: str, *, browser: bool, port: int) -> "Grant":
+    """Return what a person grants; ProviderError where it is refused, SyncdError where nobody does it in time.
+
+    browser: in one that comes back to this machine, and not by a code, where the provider has both.
+    """
+    if application.device_url is None or (browser and application.authorization_url is not None):
+        return asyncio.run(_by_browser(name, application, username, port))
+    return asyncio.run(_by_code(name, application, username))
+
+
+async def _by_code(name: str, application: "Application", username: str) -> "Grant":
     from syncd.oauth.provider import Provider
 
-    application = application_of(account)
     provider = Provider(application)
-    if application.device_url is not None:
-        return asyncio.run(_by_code(name, provider, account.username))
-    return asyncio.run(_by_browser(name, provider, account.username, port))
-
-
-async def _by_code(name: str, provider: "Provider", username: str) -> "Grant":
     code = await provider.device_code()
     say(f"{name}: in a browser, on any machine, open {code.page} and enter")
     say(f"    {code.user_code}")
@@ -42,12 +43,14 @@ async def _by_code(name: str, provider: "Provider", username: str) -> "Grant":
     return await provider.of_device(code)
 
 
-async def _by_browser(name: str, provider: "Provider", username: str, port: int) -> "Grant":
+async def _by_browser(name: str, application: "Application", username: str, port: int) -> "Grant":
     from syncd.oauth.browser import came_back
+    from syncd.oauth.provider import Provider
 
-    addresses: asyncio.Queue[str] = asyncio.Queue()
+    provider = Provider(application)
+    addresses: asyncio.Queue[str] = asyncio.Queue(_WAITING_MAX)
     with _pasted(addresses):
-        async with came_back(addresses, port=port) as redirect_url:
+        async with came_back(addresses, host=application.redirect_host, port=port) as redirect_url:
             asked = provider.authorization(redirect_url, username)
             say(f"{name}: open this in a browser, and log in there as {username}:")
             say(f"    {asked.url}")
@@ -70,22 +73,25 @@ def _pasted(addresses: "asyncio.Queue[str]") -> "Iterator[None]":
     loop, line = asyncio.get_running_loop(), bytearray()
 
     def read() -> None:
-        octets = os.read(file, _LINE_MAX_BYTES)
+        try:
+            octets = os.read(file, _LINE_MAX_BYTES)
+        except OSError:
+            octets = b""  # as of a terminal that is somebody else's now
         if not octets:
             loop.remove_reader(file)
-        *lines, rest = (line + octets).split(b"\n")
+        *lines, rest = (line + (octets or b"\n")).split(b"\n")
         line[:] = rest[:_LINE_MAX_BYTES]
         for one in lines:
-            if text := one.decode("utf-8", "replace").strip():
+            text = one.decode("utf-8", "replace").strip()
+            if text and not addresses.full():
                 addresses.put_nowait(text)
 
-    try:
+    file = -1
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # it is closed, or of a kind that nobody types into
+        loop.add_reader(sys.stdin.fileno(), read)
         file = sys.stdin.fileno()
-        loop.add_reader(file, read)
-    except (OSError, ValueError, AttributeError):  # it is closed, or of a kind that nobody types into
-        yield
-        return
     try:
         yield
     finally:
-        loop.remove_reader(file)
+        if file >= 0:
+            loop.remove_reader(file)

@@ -266,17 +266,16 @@ class _Control:
         return web.json_response({})
 
     async def login(self, request: web.Request) -> web.Response:
-        """Keep what a person was granted for an account, which logs in with it at once."""
+        """Keep what a person was granted for an account, which logs in with it at once, or say whether it would be."""
         from syncd.daemon.people.logins import keep_grant  # noqa: PLC0415  # most have no account with tokens
-        from syncd.oauth.grants import Grant  # noqa: PLC0415
 
         wanted = await _wanted(LOGIN_JSON, request, "name an account, and what was granted")
         app = self._app
         if wanted.account not in app.accounts:
             raise web.HTTPBadRequest(text=f"the daemon has no account {wanted.account} yet: syncd reload")
-        await keep_grant(app.db, app.config, wanted.account, Grant.from_text(wanted.grant), now=app.clock())
-        app.is_granted(wanted.account)
-        log.info("access_granted", account=wanted.account)
+        if await keep_grant(app.db, app.config, wanted, now=app.clock()):
+            app.is_granted(wanted.account)
+            log.info("access_granted", account=wanted.account)
         return web.json_response({})
 
     async def reload(self, _: web.Request) -> web.Response:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from syncd.daemon.doctor.facts import ServerFacts, Trouble
 from syncd.daemon.doctor.findings import Finding, error, note, ok, warning
-from syncd.daemon.status.remedies import taken_by, wants_token
+from syncd.daemon.status.remedies import OF_KEY, taken_by, wants_token
 from syncd.values import asdict
 
 _DAY_S = 86400.0
@@ -38,6 +38,8 @@ _REMEDIES = {
 }
 _OF_TOKENS = "correct username or token_command of accounts.{account}: the token should be one for mail of this user"
 _OF_ACCESS = "correct username of accounts.{account}, or log in as that one: syncd auth login {account}"
+_OF_KEY = "see that key_file of store works for the daemon's user"
+_OF_STORE = "see that the daemon's user can read the store: syncd doctor tells more"
 _OF_PASSWORDS = "correct username or {login_key} of accounts.{account}"
 _WORTH = ("QRESYNC", "CONDSTORE", "LIST-STATUS", "IDLE", "NOTIFY", "MOVE", "UIDPLUS")
 """What makes syncd faster and is used, by the names that servers announce."""
@@ -51,9 +53,7 @@ def judge_server(server: ServerFacts, now: float) -> Iterator[Finding]:
     elif server.trouble is Trouble.TOKEN_ENDED:
         yield note("login", where, server.error, "see that too: syncd sync {account}".format(**asdict(server)))
     elif server.trouble is not None:
-        remedy = (_of_login(server) if server.trouble is Trouble.LOGIN else _REMEDIES[server.trouble]).format(
-            **asdict(server)
-        )
+        remedy = _remedy(server, server.trouble).format(**asdict(server))
         yield error(_check_of(server.trouble), where, server.error, remedy)
     if server.protocol is not None:
         yield from _certificate(server, where, now)
@@ -61,6 +61,14 @@ def judge_server(server: ServerFacts, now: float) -> Iterator[Finding]:
         yield from _plaintext(server, where)
     if server.capabilities is not None:
         yield from _offers(server, server.capabilities, where)
+
+
+def _remedy(server: ServerFacts, trouble: Trouble) -> str:
+    if trouble is Trouble.LOGIN:
+        return _of_login(server)
+    if trouble is Trouble.PASSWORD and server.login_key == "oauth":
+        return _OF_KEY if server.error.startswith(OF_KEY) else _OF_STORE
+    return _REMEDIES[trouble]
 
 
 def _check_of(trouble: Trouble) -> str:

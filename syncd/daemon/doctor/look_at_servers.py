@@ -12,12 +12,14 @@ from functools import partial
 
 from syncd.config.accounts import ImapConfig, Pop3Config
 from syncd.config.model import Config, StoreConfig
+from syncd.config.oauth import application_of
 from syncd.daemon.doctor.facts import ServerFacts, Trouble
-from syncd.daemon.serving.access import Access, NoAccessError, TokenEndedError
+from syncd.daemon.serving.access import Access, TokenEndedError
 from syncd.daemon.serving.passwords import Password
 from syncd.daemon.status.remedies import NO_PROOF, NOT_OFFERED, OF_OWN_CERTIFICATE
 from syncd.errors import (
     LoginRefusedError,
+    NoAccessError,
     OwnCertificateError,
     PinError,
     RefusedError,
@@ -37,6 +39,7 @@ from syncd.tls import fingerprint_of
 from syncd.values import replace
 
 _AT_ONCE = 32
+_NOBODY = "nobody has logged in at its provider yet"
 _OF_CERTIFICATES = {
     9: Trouble.NOT_YET,
     10: Trouble.EXPIRED,
@@ -152,20 +155,29 @@ class _Visit:
     @asynccontextmanager
     async def _secret(self) -> AsyncIterator[Secret]:
         """Yield what the daemon would log in with, but for a token that it would renew first."""
-        account, key_file = self._account, self._store.key_path
-        if account.oauth is None or key_file is None:
+        account, store = self._account, self._store
+        if account.oauth is None:
             async with Password(account)() as secret:
                 yield secret
             return
+        if store.sqlite_path is not None and not store.sqlite_path.exists():
+            raise NoAccessError(_NOBODY)
         try:
-            db = await asyncio.to_thread(Database.open_readonly, self._store.url.get_secret_value())
+            db = await asyncio.to_thread(Database.open_readonly, store.url.get_secret_value())
         except StoreError as error:
-            raise NoAccessError(f"what was granted cannot be read: {error}") from error
+            raise SecretError(f"what was granted cannot be read: {error}") from error
         try:
             account_id = await db.read(partial(accounts.id_of, name=self._name))
             if account_id is None:
-                raise NoAccessError("nobody has logged in at its provider yet")
-            access = Access(account, db, account_id=account_id, key_file=key_file, clock=time.time, renews=False)
+                raise NoAccessError(_NOBODY)
+            access = Access(
+                application_of(account),
+                db,
+                account_id=account_id,
+                key_file=lambda: store.key_path,
+                clock=time.time,
+                renews=False,
+            )
             async with Password(account, access)() as secret:
                 yield secret
         finally:

@@ -197,10 +197,16 @@ class RenameRequest:
 
 @dataclass(frozen=True, slots=True)
 class LoginRequest:
-    """Name an account, and what a person was granted for it at its provider (`oauth.grants.Grant.as_text`)."""
+    """Name an account, the application that asked for access, and what was granted (`oauth.grants.Grant.as_text`).
+
+    has_secret: whether that application proves itself by a secret. grant: empty to ask whether it could be kept.
+    """
 
     account: str
-    grant: str = field(repr=False)
+    client_id: str
+    token_url: str
+    has_secret: bool
+    grant: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from syncd.daemon.hooks.hooks import Hooks
 
 
+_LAST_S = 2.5
+
+
 class App:
     """Run the accounts and devices of a configuration over a store; use `open_app`."""
 
@@ -173,7 +176,7 @@ class App:
         """End all tasks, each with its connection closed, within three seconds."""
         self.is_serving = False
         self._workers.close()
-        await self._tasks.stop()
+        await asyncio.gather(self._tasks.stop(), self._workers.finish(at_most_s=_LAST_S))
 
     def _start(self, of_accounts: Collection[str], of_devices: Collection[str]) -> None:
         for task, run in self._workers.to_run(of_accounts, of_devices):

@@ -26,6 +26,8 @@ class Password:
         self._last: str | None = None
         self._is_asked = False
         self._was_refused = False
+        self._is_granted = False
+        """A person has logged in at the provider of tokens, and nobody has tried since."""
 
     @asynccontextmanager
     async def __call__(self) -> AsyncIterator[Secret]:
@@ -39,6 +41,7 @@ class Password:
         if self._config.token_command is not None:
             text = (await token_of(self._config.token_command)).get_secret_value()
         elif self._access is not None:
+            self._is_granted = False
             text = await self._access.token(is_refused=self._was_refused)
         else:
             yield await self._password()
@@ -68,11 +71,16 @@ class Password:
     def forget(self) -> None:
         """Hear that the server refused it: it is asked for anew the next time, for it may have been changed."""
         self._known = None
-        self._was_refused = True
+        self._was_refused = not self._is_granted
 
     def is_granted(self) -> None:
         """Hear that a person has logged in at the provider of tokens: what was refused before counts no more."""
-        self._was_refused = False
+        self._was_refused, self._is_granted = False, True
+
+    def takes_grant(self) -> bool:
+        """Tell, once, whether a person has logged in since the last try, so that the next one may do."""
+        is_granted, self._is_granted = self._is_granted, False
+        return is_granted
 
     async def _password(self) -> str:
         if self._known is None:

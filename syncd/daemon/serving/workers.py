@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from syncd.config.accounts import ImapConfig, Pop3Config
 from syncd.config.model import Config
+from syncd.config.oauth import application_of
 from syncd.daemon.serving.access import Access
 from syncd.daemon.serving.identity import Held
 from syncd.daemon.serving.passwords import Password
@@ -70,6 +71,8 @@ class Workers:
         """What takes over another configuration of an account, where the same connection serves it."""
         self._devices: dict[str, Device] = {}
         self._passwords: dict[str, Password] = {}
+        self._accesses: dict[int, Access] = {}
+        """By the ids of accounts: what renews an access goes on while what else serves the account is made anew."""
         self._config = config
         self._db = db
         self._clock = clock
@@ -121,9 +124,10 @@ class Workers:
         return frozenset(name for name, is_another in zip(names, are_others, strict=True) if is_another)
 
     def is_granted(self, name: str) -> None:
-        """Let an account try at once what a person was granted for it just now."""
-        self._passwords[name].is_granted()
-        self.accounts[name].task.requests.hurry()
+        """Let an account try at once what a person was granted for it just now, if it is there still."""
+        if name in self.accounts:
+            self._passwords[name].is_granted()
+            self.accounts[name].task.requests.hurry()
 
     def tell_waiting(self, tasks: Iterable[str]) -> None:
         """Say of those that take the place of these tasks why they have not begun."""
@@ -135,6 +139,16 @@ class Workers:
     def close(self) -> None:
         """End what encodes bodies, before the tasks that wait for it are ended."""
         self._incoming.encoder.close()
+
+    async def finish(self, *, at_most_s: float) -> None:
+        """Wait for what may be the only tokens of accounts, and no longer than that."""
+        accesses = self._accesses.values()
+        waiting = [asyncio.create_task(access.at_rest()) for access in accesses]
+        if waiting:
+            await asyncio.wait(waiting, timeout=at_most_s)
+        for access in accesses:
+            access.give_up()
+        await asyncio.gather(*waiting)
 
     def _drop_accounts(self, names: Iterable[str]) -> None:
         for name in names:
@@ -171,11 +185,21 @@ class Workers:
 
     def _access(self, name: str) -> Access | None:
         """Return what gets tokens for an account that can be served and has `oauth`."""
-        config, key_file = self._config.accounts[name], self._config.store.key_path
-        if config.oauth is None or key_file is None or name not in self.account_ids:
+        config = self._config.accounts[name]
+        if config.oauth is None or name not in self.account_ids:
             return None
-        account_id = self.account_ids[name]
-        return Access(config, self._db, account_id=account_id, key_file=key_file, clock=self._clock, renews=True)
+        account_id, application = self.account_ids[name], application_of(config)
+        known = self._accesses.get(account_id)
+        if known is None or known.application != application:
+            known = self._accesses[account_id] = Access(
+                application,
+                self._db,
+                account_id=account_id,
+                key_file=lambda: self._config.store.key_path,
+                clock=self._clock,
+                renews=True,
+            )
+        return known
 
     def _served_account(self, name: str, activity: Activity) -> ServedAccount:
         return ServedAccount(
@@ -216,7 +240,7 @@ class Workers:
             kind="account",
             name=name,
             activity=activity,
-            on_failure=partial(self._account_failed, self.account_ids.get(name), self._passwords[name]),
+            on_failure=partial(self._account_failed, task, self.account_ids.get(name), self._passwords[name]),
             clock=self._clock,
         )
 
@@ -256,9 +280,13 @@ class Workers:
             clock=self._clock,
         )
 
-    async def _account_failed(self, account_id: int | None, password: Password, error: Exception, text: str) -> None:
+    async def _account_failed(
+        self, task: Supervised, account_id: int | None, password: Password, error: Exception, text: str
+    ) -> None:
         if isinstance(error, LoginRefusedError):
             password.forget()
+        if password.takes_grant():  # what failed had begun before a person logged in
+            task.requests.hurry()
         if account_id is not None:
             cause = cause_of(error).value
             record = partial(accounts.record_failure, account_id=account_id, error=text, cause=cause, now=self._clock())

@@ -24,6 +24,8 @@ From the beginning on, for a server's words stand further back, and are never a 
 
 OF_OWN_CERTIFICATE = "the file of client_cert"
 """How `tls` begins to say that our own certificate is of no use."""
+OF_KEY = "the key "
+"""How `oauth.seal` begins to say that the key of the store is of no use."""
 NOT_PINNED = "the server's certificate is not the pinned one"
 """How `tls` begins to say that another certificate came."""
 NOT_OFFERED = "the server does not offer encryption"
@@ -58,10 +60,12 @@ def account_remedy(
             return f"check username and client_cert of {table}, or set a password beside it; {again}"
         case Cause.LOGIN_REFUSED if config.oauth is not None:
             return f"check username of {table}, and log in as that one: syncd auth login {name}"
-        case Cause.NO_PASSWORD if config.oauth is not None and is_lasting:
+        case Cause.NO_ACCESS:
             return f"syncd auth login {name}"
+        case Cause.NO_PASSWORD if config.oauth is not None and error is not None and error.startswith(OF_KEY):
+            return f"see that key_file of [store] works for the user that runs syncd; {again}"
         case Cause.NO_PASSWORD if config.oauth is not None:
-            return later
+            return f"see what it says, and oauth of {table}; {again}" if is_lasting else later
         case Cause.LOGIN_REFUSED if wants_token(config.provider, config.login_key):
             login = taken_by(config.provider)
             return f"{login}: set oauth or token_command of {table} in place of {config.login_key}; {again}"

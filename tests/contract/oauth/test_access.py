@@ -10,13 +10,15 @@ import pytest
 
 from syncd.config.accounts import ImapConfig
 from syncd.config.oauth import application_of
+from syncd.daemon.people.answers import LoginRequest
 from syncd.daemon.people.logins import keep_grant
-from syncd.daemon.serving.access import Access, NoAccessError, TokenEndedError
-from syncd.errors import SecretError
+from syncd.daemon.serving.access import Access, TokenEndedError
+from syncd.errors import NoAccessError
 from syncd.oauth.grants import Grant
 from syncd.oauth.provider import Provider
 from syncd.store.engine.database import Database
 from syncd.store.trees import accounts
+from syncd.values import replace
 from tests.servers.authority import Authority
 from tests.unit.config.builders import LAPTOP, reading
 from tests.unit.imap.scripted import until
@@ -41,18 +43,22 @@ class House:
         return account
 
     async def log_in(self) -> None:
-        provider = Provider(application_of(self.account))
+        provider = Provider(application_of(self.account), least_step_s=0.01)
         code = await provider.device_code()
         self.authority.approve(code.user_code, "ana")
-        await keep_grant(self.db, self.config, "work", await provider.of_device(code), now=time.time())
+        await self.keep(await provider.of_device(code))
+
+    async def keep(self, grant: Grant) -> None:
+        wanted = LoginRequest("work", self.authority.client_id, self.authority.token_url, False, grant.as_text())
+        assert await keep_grant(self.db, self.config, wanted, now=time.time())
 
     async def access(self, *, renews: bool = True) -> Access:
         account_id = await self.db.read(partial(accounts.id_of, name="work"))
         key_file = self.config.store.key_path
         assert account_id is not None
         assert key_file is not None
-        of = {"account_id": account_id, "key_file": key_file, "clock": time.time}
-        return Access(self.account, self.db, **of, renews=renews)
+        of = {"account_id": account_id, "key_file": lambda: key_file, "clock": time.time}
+        return Access(application_of(self.account), self.db, **of, renews=renews)
 
 
 @pytest.fixture
@@ -70,9 +76,9 @@ async def house(tmp_path: Path, authority: Authority, store: Database) -> House:
 
 async def test_logins_at_once_share_one_renewal(house: House) -> None:
     """An account has more than one connection; what it renews with is good for one time."""
-    house.authority.expires_in_s = 200
+    house.authority.announces_expiry = False
     await house.log_in()
-    house.authority.expires_in_s = 3600
+    house.authority.announces_expiry = True
     access = await house.access()
 
     tokens = await asyncio.gather(*(access.token(is_refused=False) for _ in range(5)))
@@ -81,32 +87,35 @@ async def test_logins_at_once_share_one_renewal(house: House) -> None:
     assert house.authority.refreshes == 1
 
 
-async def test_renewal_that_is_stopped_in_the_middle_loses_nothing(house: House) -> None:
-    """The provider has ended what was before; who stops waits for the answer, and it is in the store."""
+async def test_renewal_that_nobody_waits_for_any_more_loses_nothing(house: House) -> None:
+    """The provider has ended what was before: after an edit the next login waits for the answer, and then goes on."""
     access = await house.access()
-    house.authority.may_answer.clear()
+    house.authority.answers_renewals.clear()
     asking = asyncio.create_task(access.token(is_refused=True))
     await until(lambda: house.authority.refreshes == 1)
 
     asking.cancel()
-    await asyncio.sleep(0)
-    house.authority.may_answer.set()
     with pytest.raises(asyncio.CancelledError):
         await asking
+    again = asyncio.create_task(access.token(is_refused=False))
+    await asyncio.sleep(0)
+    house.authority.answers_renewals.set()
 
-    assert await (await house.access()).token(is_refused=True)  # strict providers end the grant at a second use
+    assert await again in house.authority.issued
+    assert house.authority.refreshes == 1
+    assert await access.token(is_refused=True)  # strict providers end the grant at a second use
     assert house.authority.refreshes == 2
 
 
 async def test_login_of_a_person_in_the_middle_of_a_renewal_stays(house: House) -> None:
     """What comes of the access before is for the login that waited for it, and no more."""
     access = await house.access()
-    house.authority.may_answer.clear()
+    house.authority.answers_renewals.clear()
     asking = asyncio.create_task(access.token(is_refused=True))
     await until(lambda: house.authority.refreshes == 1)
-    fresh = Grant(house.authority.client_id, "refresh", "fresh", time.time() + 3600)
-    await keep_grant(house.db, house.config, "work", fresh, now=time.time())
-    house.authority.may_answer.set()
+    fresh = Grant(house.authority.client_id, house.authority.token_url, "refresh", "fresh", time.time() + 3600)
+    await house.keep(fresh)
+    house.authority.answers_renewals.set()
 
     assert await asking in house.authority.issued
     assert await access.token(is_refused=False) == "fresh"
@@ -117,7 +126,7 @@ async def test_who_only_looks_renews_nothing(house: House) -> None:
     looking = await house.access(renews=False)
     assert await looking.token(is_refused=False) == await looking.token(is_refused=True)
 
-    house.authority.expires_in_s = 200
+    house.authority.announces_expiry = False
     await house.log_in()
 
     with pytest.raises(TokenEndedError):
@@ -130,10 +139,22 @@ async def test_access_of_another_application_is_none(house: House, tmp_path: Pat
     house.authority.client_id = "another"
     other = House(tmp_path, house.authority, store)
 
-    with pytest.raises(NoAccessError, match="another client_id"):
+    with pytest.raises(NoAccessError, match="to another client_id, or by another provider"):
         await (await other.access()).token(is_refused=False)
     await other.log_in()
     assert await (await other.access()).token(is_refused=False)
+
+
+async def test_provider_of_another_address_is_told_nothing(house: House) -> None:
+    """An edit of the address does not send what the one before gave there."""
+    access = await house.access()
+    elsewhere = replace(access.application, token_url=f"{house.authority.token_url}/other")
+    of = {"account_id": 1, "key_file": lambda: house.config.store.key_path, "clock": time.time}
+
+    with pytest.raises(NoAccessError, match="by another provider"):
+        await Access(elsewhere, house.db, **of, renews=True).token(is_refused=True)
+
+    assert house.authority.asked.count("refresh_token") == 0
 
 
 async def test_access_that_ends_is_asked_for_once_for_each_login(house: House) -> None:
@@ -142,7 +163,7 @@ async def test_access_that_ends_is_asked_for_once_for_each_login(house: House) -
     access = await house.access()
 
     for _ in range(2):
-        with pytest.raises(SecretError, match="invalid_grant"):
+        with pytest.raises(NoAccessError, match="invalid_grant"):
             await access.token(is_refused=True)
 
     assert house.authority.asked.count("refresh_token") == 2

@@ -104,11 +104,12 @@ def test_changed_keys_of_a_device_are_named_as_in_the_file(edited: Callable[[str
 def test_keys_that_need_a_restart_are_named_and_do_not_count_yet(edited: Callable[[str, str], Changes]) -> None:
     """What runs afterwards has them as they were, so that the next comparison names them again."""
     before = '[store]\nurl = "sqlite:////one"\n[daemon]\nsocket = "/a"\n'
-    after = '[store]\nurl = "sqlite:////two"\nretention = "1d"\nauto_migrate = false\n[daemon]\nsocket = "/b"\n'
+    after = '[store]\nurl = "sqlite:////two"\nkey_file = "/k"\nretention = "1d"\nauto_migrate = false\n'
+    after += '[daemon]\nsocket = "/b"\n'
 
     changes = edited(before, f'{after}log_level = "debug"\n')
 
-    assert changes.keys == ("store.retention", "daemon.log_level")
+    assert changes.keys == ("store.key_file", "store.retention", "daemon.log_level")
     assert changes.at_restart == ("store.url", "store.auto_migrate", "daemon.socket")
     config = changes.config
     assert config.store.url.get_secret_value() == "sqlite:////one"

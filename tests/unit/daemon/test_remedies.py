@@ -52,6 +52,45 @@ def test_remedy_names_the_key_that_it_is_about(
 
 
 @pytest.mark.parametrize(
+    ("cause", "error", "is_lasting", "remedy"),
+    [
+        (Cause.NO_ACCESS, "nobody has logged in at its provider yet", True, "syncd auth login work"),
+        (
+            Cause.LOGIN_REFUSED,
+            "no",
+            True,
+            "check username of [accounts.work], and log in as that one: syncd auth login",
+        ),
+        (Cause.NO_PASSWORD, "the key /k is damaged", True, "see that key_file of [store] works for the user that runs"),
+        (
+            Cause.NO_PASSWORD,
+            "the key /k cannot be read: permission denied",
+            False,
+            "see that key_file of [store] works",
+        ),
+        (
+            Cause.NO_PASSWORD,
+            "it does not know this client_id",
+            True,
+            "see what it says, and oauth of [accounts.work]; then",
+        ),
+        (Cause.NO_PASSWORD, "it answers with status 503", False, "it is tried again by itself"),
+    ],
+)
+def test_trouble_with_tokens_is_told_by_what_ends_it(
+    tmp_path: Path, cause: Cause, error: str, is_lasting: bool, remedy: str
+) -> None:
+    """Nobody logs in again where that ends nothing."""
+    oauth = 'provider = "gmail"\nusername = "ana"\noauth = { client_id = "x" }'
+    account = reading(tmp_path, f'[accounts.work]\ntype = "imap"\n{oauth}\n{LAPTOP}').config.accounts["work"]
+
+    told = account_remedy(cause, "work", account, error=error, is_lasting=is_lasting)
+
+    assert told is not None
+    assert told.startswith(remedy)
+
+
+@pytest.mark.parametrize(
     ("provider", "login", "remedy"),
     [
         (
