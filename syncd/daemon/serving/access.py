@@ -81,7 +81,7 @@ class Access:
 
     async def _stored(self) -> "tuple[str, Grant]":
         """Return what is in the store, sealed and not; SecretError where that is of no use to this application."""
-        from syncd.oauth.seal import unsealed  # noqa: PLC0415  # most have no account with tokens
+        from syncd.oauth.seal import unsealed  # noqa: PLC0415  # heavy, and the doctor mostly does without
 
         text = await self._db.read(partial(grants.sealed_grant, account_id=self._account_id))
         if text is None:
@@ -92,7 +92,7 @@ class Access:
         return text, grant
 
     async def _renewed(self, before: str, grant: "Grant") -> str:
-        from syncd.oauth.provider import Provider  # noqa: PLC0415  # as above, and heavy
+        from syncd.oauth.provider import Provider  # noqa: PLC0415  # heavier still
         from syncd.oauth.seal import sealed  # noqa: PLC0415
 
         hidden = (grant.refresh_token, self.application.client_secret or "")

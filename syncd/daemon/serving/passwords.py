@@ -3,14 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from syncd.config.accounts import ImapConfig, Pop3Config
 from syncd.config.secrets import password_of, token_of
 from syncd.daemon.process.logs import secrets
-from syncd.daemon.serving.access import Access
 from syncd.errors import SecretError
 from syncd.sasl.mechanisms import Secret
 from syncd.sasl.tokens import Token
+
+if TYPE_CHECKING:
+    from syncd.daemon.serving.access import Access
 
 _FILE_S = 5.0
 
@@ -18,7 +21,7 @@ _FILE_S = 5.0
 class Password:
     """Get an account's password, or a token in its place; call it around each login, which is all it is for."""
 
-    def __init__(self, config: ImapConfig | Pop3Config, access: Access | None = None) -> None:
+    def __init__(self, config: ImapConfig | Pop3Config, access: "Access | None" = None) -> None:
         """Take what gets tokens of an account with `oauth`."""
         self._config = config
         self._access = access

@@ -14,8 +14,6 @@ from sqlalchemy import Connection
 
 from syncd.config.accounts import ImapConfig, Pop3Config
 from syncd.config.model import Config
-from syncd.config.oauth import application_of
-from syncd.daemon.serving.access import Access
 from syncd.daemon.serving.identity import Held
 from syncd.daemon.serving.passwords import Password
 from syncd.daemon.serving.supervisor import Supervised, Supervisor
@@ -40,6 +38,7 @@ from syncd.sync.wakes import Wakes
 
 if TYPE_CHECKING:
     from syncd.config.changes import Changes, Reached
+    from syncd.daemon.serving.access import Access
 
 
 class Workers:
@@ -183,11 +182,15 @@ class Workers:
             if old is not None and new is not None:
                 new.task.requests.inherit(old.task.requests)
 
-    def _access(self, name: str) -> Access | None:
+    def _access(self, name: str) -> "Access | None":
         """Return what gets tokens for an account that can be served and has `oauth`."""
         config = self._config.accounts[name]
         if config.oauth is None or name not in self.account_ids:
             return None
+
+        from syncd.config.oauth import application_of  # noqa: PLC0415  # most have no account with tokens
+        from syncd.daemon.serving.access import Access  # noqa: PLC0415
+
         account_id, application = self.account_ids[name], application_of(config)
         known = self._accesses.get(account_id)
         if known is None or known.application != application:
