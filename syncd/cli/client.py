@@ -19,6 +19,10 @@ class DaemonDownError(SyncdError):
     """Nobody answers on the socket."""
 
 
+class DaemonGoneError(SyncdError):
+    """The daemon went away before it answered: whether it did what was asked is not known."""
+
+
 class Client:
     """Ask the daemon that listens on a socket."""
 
@@ -69,7 +73,7 @@ class Client:
         except TimeoutError as error:
             raise SyncdError("the daemon does not answer") from error
         except OSError as error:
-            raise SyncdError("the daemon went away before it answered") from error
+            raise DaemonGoneError("the daemon went away before it answered") from error
 
 
 def decoded(adapter: "TypeAdapter[T]", answer: bytes) -> T:

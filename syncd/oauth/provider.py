@@ -43,6 +43,8 @@ _HEADERS = {
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _MICROSOFT_CODE = re.compile(r"AADSTS[0-9]{1,9}")
 _LATER = frozenset({"server_error", "slow_down", "temporarily_unavailable"})
+_GOING_ON = frozenset({"authorization_pending", "slow_down"})
+"""RFC 8628 §3.5: nobody has granted access yet."""
 _WORDS = {
     "invalid_grant": "the provider takes this no more: it ran out, or was used",
     "invalid_client": "the provider does not know this client_id, or not with this client_secret",
@@ -116,7 +118,7 @@ class Provider:
             return await self._granted(body, grant.refresh_token)
         except ProviderError as error:
             if error.code in _ENDED:
-                raise EndedError(error) from error
+                raise EndedError(error) from None
             raise
 
     async def device_code(self) -> DeviceCode:
@@ -147,14 +149,11 @@ class Provider:
                     await asyncio.sleep(step_s)
                     try:
                         return await self._granted(body, None)
-                    except ProviderError as error:
-                        if error.code not in ("authorization_pending", "slow_down"):
-                            raise
-                        failures = 0
-                        step_s += _STEP_S if error.code == "slow_down" else 0.0
                     except SecretError as error:
-                        failures += 1
-                        if error.temper is Temper.GIVE_UP or failures == _FAILURES_MAX:
+                        word = error.code if isinstance(error, ProviderError) else ""
+                        failures = 0 if word in _GOING_ON else failures + 1
+                        step_s += _STEP_S if word == "slow_down" else 0.0
+                        if failures == _FAILURES_MAX or (failures and error.temper is Temper.GIVE_UP):
                             raise
         except TimeoutError:
             raise ProviderError("expired_token") from None
@@ -180,10 +179,11 @@ class Provider:
 
     async def of_browser(self, asked: Authorization, came_to: str) -> Grant:
         """Return what a person granted in a browser, which then came to this address; ValueError for another one."""
-        # NOTE: oauthlib wants https of an address, also of one that never leaves this machine (RFC 8252 §7.3).
-        address = came_to.strip().replace("http://", "https://", 1)
-        if urlsplit(address).netloc != urlsplit(asked.redirect_url).netloc:
+        parts = urlsplit(came_to.strip())
+        if (parts.scheme, parts.netloc) != urlsplit(asked.redirect_url)[:2]:
             raise ValueError("that is not the address at which the browser ends")
+        # NOTE: oauthlib wants https of an address, also of one that never leaves this machine (RFC 8252 §7.3).
+        address = parts._replace(scheme="https").geturl()
         try:
             answer = self._client().parse_request_uri_response(address, state=asked.state)
         except OAuth2Error as error:

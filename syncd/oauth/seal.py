@@ -5,6 +5,7 @@ as well. A grant that cannot be unsealed is one that nobody has; a person logs i
 """
 
 import contextlib
+import errno
 import os
 import stat
 import tempfile
@@ -18,6 +19,8 @@ from syncd.oauth.grants import Grant
 from syncd.tls import PRIVATE_DIRECTORIES
 
 _MAX_BYTES = 1024
+_WITHOUT_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
+"""What file systems say that have no hard links, such as FAT."""
 
 
 def sealed(grant: Grant, key_file: Path) -> str:
@@ -84,16 +87,17 @@ def _make(path: Path) -> None:
     try:
         try:
             os.write(file, Fernet.generate_key() + b"\n")
-            owner = path.parent.stat()
-            if os.geteuid() == 0:  # it is for whoever has the directory, such as the user of the service
-                os.fchown(file, owner.st_uid, owner.st_gid)
             os.fsync(file)
         finally:
             os.close(file)
         with contextlib.suppress(FileExistsError):
             os.link(temporary, path)  # never over a key that is there
+    except OSError as error:
+        if error.errno not in _WITHOUT_LINKS or path.exists():
+            raise
+        Path(temporary).rename(path)
     finally:
-        Path(temporary).unlink()
+        Path(temporary).unlink(missing_ok=True)
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory)

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import socket
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -381,7 +382,10 @@ def test_copy_of_the_store_gives_nobody_access(
     assert f"the key {key} is not there, with which the store was sealed" in lost
     assert f"the key {key} is not the one with which the store was sealed" in other
     assert f"the key {key} is damaged: put it back, or remove it and log in again" in damaged
-    assert remedy == "see that key_file of [store] works for the user that runs syncd; then: syncd sync work"
+    assert (
+        remedy
+        == "see what it says, and whether key_file of [store] works for the user that runs syncd; then: syncd sync work"
+    )
     assert (early.returncode, early.stdout) == (1, "")
 
 
@@ -515,6 +519,31 @@ def test_what_is_granted_is_kept_whoever_has_the_store_by_then(
     if is_running:
         daemon.start()
     wait_until(lambda: files(tmp_path / "laptop", "work.INBOX"), SOON_S, "the mail comes")
+
+
+def test_daemon_that_goes_away_before_it_answers_takes_no_grant_along(
+    server: Dovecot, authority: Authority, make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """Whether it has kept it nobody knows, so it is kept once more."""
+    deliver(server, "ana", 1)
+    work = granted(imap_account(server, "ana"), authority)
+    daemon = make_daemon({"work": work}, ("laptop",), environment=trusting(authority), is_forked=True)
+
+    with Login(daemon, "work") as login, socket.socket(socket.AF_UNIX) as listener:
+        code = login.shown(r"\n +([A-Z]{4}-[A-Z]{4})\n")
+        daemon.socket.parent.mkdir()
+        listener.bind(str(daemon.socket))
+        listener.listen()
+        listener.settimeout(SOON_S)
+        authority.approve(code, "ana")
+        asking, _ = listener.accept()
+        asking.recv(1)
+        daemon.socket.unlink()
+        asking.close()
+        assert login.ends() == 0, login.said
+    daemon.sync()
+
+    assert len(files(tmp_path / "laptop", "work.INBOX")) == 1
 
 
 def test_login_counts_at_once_though_the_access_before_it_is_just_being_refused(

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from syncd.cli.client import Client, DaemonDownError
+from syncd.cli.client import Client, DaemonDownError, DaemonGoneError
 from syncd.cli.configured import configuration, unknown
 from syncd.cli.options import ConfigOption
 from syncd.cli.plain import Plain, number
-from syncd.cli.terminal import say
+from syncd.cli.terminal import complain, say
 from syncd.errors import StoreBusyError, SyncdError
 
 if TYPE_CHECKING:
@@ -61,17 +61,22 @@ def login(
         raise typer.BadParameter(f"accounts.{account} has no oauth in the configuration")
 
     from syncd.cli.screen.granting import granted
+    from syncd.config.model import LogLevel
     from syncd.config.oauth import application_of
     from syncd.daemon.people.answers import LoginRequest
+    from syncd.daemon.process import logs
     from syncd.oauth.provider import ProviderError
     from syncd.values import replace
 
-    application = application_of(wanted)
+    logs.configure(settings.daemon, at_least=LogLevel.ERROR)
+    application, by_browser = application_of(wanted), browser or port is not None
+    if by_browser and application.authorization_url is None:
+        raise typer.BadParameter(f"accounts.{account}.oauth has no authorization_url for a browser to go to")
     has_secret = application.client_secret is not None
     request = LoginRequest(account, application.client_id, application.token_url, has_secret)
     _keep(settings, request)  # lest a person goes to a browser for nothing
     try:
-        grant = granted(account, application, wanted.username, browser=browser or port is not None, port=port or 0)
+        grant = granted(account, application, wanted.username, browser=by_browser, port=port or 0)
     except ProviderError as error:
         raise SyncdError(f"{error}{f': {error.words}' if error.words else ''}") from error
     if _keep(settings, replace(request, grant=grant.as_text())):
@@ -81,26 +86,32 @@ def login(
 
 
 def _keep(config: "Config", request: "LoginRequest") -> bool:
-    """Have a grant kept, or see that it could be, by the daemon or ourselves; tell whether it was the daemon.
+    """Have a grant kept, or see that it could be; tell whether it was the daemon that did it.
 
     Whoever owns the store for a short time is waited for, and a daemon may begin or end meanwhile.
     """
-    from syncd.daemon.people.answers_json import LOGIN_JSON
-
-    client, deadline = Client(config.daemon.socket), time.monotonic() + _PATIENCE_S
+    deadline, is_told = time.monotonic() + _PATIENCE_S, False
     while True:
         try:
-            client.post("/auth/login", LOGIN_JSON.dump_json(request))
-        except DaemonDownError:
-            from syncd.daemon.people.logins import keep_grant_alone
+            return _is_kept_by_daemon(config, request)
+        except (DaemonGoneError, StoreBusyError) as error:
+            if time.monotonic() > deadline:
+                raise
+            if isinstance(error, StoreBusyError) and not is_told:
+                complain(f"{error}; waiting for its end, for a minute at most")
+                is_told = True
+            time.sleep(_STEP_S)
 
-            try:
-                keep_grant_alone(config, request)
-            except StoreBusyError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(_STEP_S)
-            else:
-                return False
-        else:
-            return True
+
+def _is_kept_by_daemon(config: "Config", request: "LoginRequest") -> bool:
+    """Have it kept by the daemon, or without one in a store that is ours for that moment."""
+    from syncd.daemon.people.answers_json import LOGIN_JSON
+
+    try:
+        Client(config.daemon.socket).post("/auth/login", LOGIN_JSON.dump_json(request))
+    except DaemonDownError:
+        from syncd.daemon.people.logins import keep_grant_alone
+
+        keep_grant_alone(config, request)
+        return False
+    return True

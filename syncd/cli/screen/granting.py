@@ -26,7 +26,7 @@ def granted(name: str, application: "Application", username: str, *, browser: bo
 
     browser: in one that comes back to this machine, and not by a code, where the provider has both.
     """
-    if application.device_url is None or (browser and application.authorization_url is not None):
+    if browser or application.device_url is None:
         return asyncio.run(_by_browser(name, application, username, port))
     return asyncio.run(_by_code(name, application, username))
 

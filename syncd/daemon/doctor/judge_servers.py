@@ -38,8 +38,8 @@ _REMEDIES = {
 }
 _OF_TOKENS = "correct username or token_command of accounts.{account}: the token should be one for mail of this user"
 _OF_ACCESS = "correct username of accounts.{account}, or log in as that one: syncd auth login {account}"
-_OF_KEY = "see that key_file of store works for the daemon's user"
-_OF_STORE = "see that the daemon's user can read the store: syncd doctor tells more"
+_OF_KEY = "see what it says, and whether key_file of store works for the daemon's user"
+_OF_OAUTH = "see what it says, and oauth of accounts.{account}"
 _OF_PASSWORDS = "correct username or {login_key} of accounts.{account}"
 _WORTH = ("QRESYNC", "CONDSTORE", "LIST-STATUS", "IDLE", "NOTIFY", "MOVE", "UIDPLUS")
 """What makes syncd faster and is used, by the names that servers announce."""
@@ -67,7 +67,7 @@ def _remedy(server: ServerFacts, trouble: Trouble) -> str:
     if trouble is Trouble.LOGIN:
         return _of_login(server)
     if trouble is Trouble.PASSWORD and server.login_key == "oauth":
-        return _OF_KEY if server.error.startswith(OF_KEY) else _OF_STORE
+        return _OF_KEY if server.error.startswith(OF_KEY) else _OF_OAUTH
     return _REMEDIES[trouble]
 
 

@@ -10,10 +10,9 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from syncd.config.model import Config, LogLevel
+from syncd.config.model import Config
 from syncd.config.oauth import application_of
 from syncd.daemon.people.answers import LoginRequest
-from syncd.daemon.process import logs
 from syncd.daemon.serving.identity import ensure_accounts
 from syncd.errors import SyncdError, Temper
 from syncd.oauth.grants import Grant
@@ -47,8 +46,10 @@ async def keep_grant(db: Database, config: Config, wanted: LoginRequest, *, now:
 
 
 def keep_grant_alone(config: Config, wanted: LoginRequest) -> None:
-    """Own the store for a moment; StoreBusyError while another syncd does. A store that is not there is made."""
-    logs.configure(config.daemon, at_least=LogLevel.ERROR)
+    """Own the store for a moment; StoreBusyError while another syncd does. A store that is not there is made.
+
+    What is logged is the caller's to configure.
+    """
     with Database.open(config.store.url.get_secret_value(), auto_migrate=config.store.auto_migrate) as db:
         asyncio.run(keep_grant(db, config, wanted, now=time.time()))
 

@@ -52,7 +52,7 @@ class Password:
         secrets.add(text)
         try:
             yield Token(text, self._was_refused)
-            self._was_refused = False
+            self._was_refused = self._is_granted = False
         finally:
             secrets.discard(text)
 

@@ -141,7 +141,7 @@ class Workers:
 
     async def finish(self, *, at_most_s: float) -> None:
         """Wait for what may be the only tokens of accounts, and no longer than that."""
-        accesses = self._accesses.values()
+        accesses = tuple(self._accesses.values())
         waiting = [asyncio.create_task(access.at_rest()) for access in accesses]
         if waiting:
             await asyncio.wait(waiting, timeout=at_most_s)
@@ -177,7 +177,7 @@ class Workers:
             task = self._imap_account(self._served_account(name, activity), config, password)
         else:
             task = self._pop3_account(self._served_account(name, activity), config, password)
-        self.accounts[name] = self._account_supervisor(task, name, activity)
+        self.accounts[name] = self._account_supervisor(task, name, activity, password)
         for old, new in ((before, self.accounts[name]), (mailboxes_before, self._mailboxes.get(name))):
             if old is not None and new is not None:
                 new.task.requests.inherit(old.task.requests)
@@ -192,9 +192,8 @@ class Workers:
         from syncd.daemon.serving.access import Access  # noqa: PLC0415
 
         account_id, application = self.account_ids[name], application_of(config)
-        known = self._accesses.get(account_id)
-        if known is None or known.application != application:
-            known = self._accesses[account_id] = Access(
+        if account_id not in self._accesses:
+            self._accesses[account_id] = Access(
                 application,
                 self._db,
                 account_id=account_id,
@@ -202,7 +201,9 @@ class Workers:
                 clock=self._clock,
                 renews=True,
             )
-        return known
+        # NOTE: what renews for the application as it was is waited for by the next login, so there is one of them.
+        self._accesses[account_id].application = application
+        return self._accesses[account_id]
 
     def _served_account(self, name: str, activity: Activity) -> ServedAccount:
         return ServedAccount(
@@ -234,16 +235,19 @@ class Workers:
 
         task = Pop3Account(account, config, password=password, incoming=self._incoming, connects=self._connects)
         self._adjust[account.name] = task.adjust
-        self._mailboxes[account.name] = self._account_supervisor(task.mailboxes, account.name, Activity())
+        self._mailboxes[account.name] = self._account_supervisor(task.mailboxes, account.name, Activity(), None)
         return task
 
-    def _account_supervisor(self, task: Supervised, name: str, activity: Activity) -> Supervisor:
+    def _account_supervisor(
+        self, task: Supervised, name: str, activity: Activity, password: Password | None
+    ) -> Supervisor:
+        """Supervise what serves an account. password: what it logs in with, None where it does not."""
         return Supervisor(
             task,
             kind="account",
             name=name,
             activity=activity,
-            on_failure=partial(self._account_failed, task, self.account_ids.get(name), self._passwords[name]),
+            on_failure=partial(self._account_failed, task, self.account_ids.get(name), password),
             clock=self._clock,
         )
 
@@ -284,11 +288,11 @@ class Workers:
         )
 
     async def _account_failed(
-        self, task: Supervised, account_id: int | None, password: Password, error: Exception, text: str
+        self, task: Supervised, account_id: int | None, password: Password | None, error: Exception, text: str
     ) -> None:
-        if isinstance(error, LoginRefusedError):
+        if password is not None and isinstance(error, LoginRefusedError):
             password.forget()
-        if password.takes_grant():  # what failed had begun before a person logged in
+        if password is not None and password.takes_grant():  # what failed had begun before a person logged in
             task.requests.hurry()
         if account_id is not None:
             cause = cause_of(error).value

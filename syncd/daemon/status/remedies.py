@@ -63,7 +63,7 @@ def account_remedy(
         case Cause.NO_ACCESS:
             return f"syncd auth login {name}"
         case Cause.NO_PASSWORD if config.oauth is not None and error is not None and error.startswith(OF_KEY):
-            return f"see that key_file of [store] works for the user that runs syncd; {again}"
+            return f"see what it says, and whether key_file of [store] works for the user that runs syncd; {again}"
         case Cause.NO_PASSWORD if config.oauth is not None:
             return f"see what it says, and oauth of {table}; {again}" if is_lasting else later
         case Cause.LOGIN_REFUSED if wants_token(config.provider, config.login_key):

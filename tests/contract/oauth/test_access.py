@@ -107,6 +107,21 @@ async def test_renewal_that_nobody_waits_for_any_more_loses_nothing(house: House
     assert house.authority.refreshes == 2
 
 
+async def test_edit_in_the_middle_of_a_renewal_begins_no_other(house: House) -> None:
+    """The same access is for the application as it is now, once what was asked for the one before is answered."""
+    access = await house.access()
+    house.authority.answers_renewals.clear()
+    asking = asyncio.create_task(access.token(is_refused=True))
+    await until(lambda: house.authority.refreshes == 1)
+    asking.cancel()
+    access.application = replace(access.application, scopes=("mail", "other"))
+    again = asyncio.create_task(access.token(is_refused=False))
+    house.authority.answers_renewals.set()
+
+    assert await again in house.authority.issued
+    assert house.authority.refreshes == 1
+
+
 async def test_login_of_a_person_in_the_middle_of_a_renewal_stays(house: House) -> None:
     """What comes of the access before is for the login that waited for it, and no more."""
     access = await house.access()

@@ -1,6 +1,7 @@
 """What a provider of OAuth is asked, and what is made of its answers: by HTTPS, of one that judges strictly."""
 
 import asyncio
+import errno
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -17,6 +18,7 @@ from syncd.oauth.provider import Provider, ProviderError, _seconds
 from syncd.oauth.seal import sealed, unsealed
 from tests.servers.authority import Authority
 from tests.unit.config.builders import LAPTOP, problems
+from tests.unit.imap.scripted import until
 
 SOON_S = 30.0
 
@@ -98,6 +100,20 @@ async def test_who_asks_too_often_asks_more_seldom(authority: Authority, monkeyp
     assert [later - sooner for sooner, later in pairwise(slept)] == pytest.approx([5.0, 0.0, 0.0])
 
 
+@pytest.mark.parametrize("error", ["temporarily_unavailable", "server_error"])
+async def test_provider_with_too_much_to_do_is_asked_again(authority: Authority, error: str) -> None:
+    """It says so in two ways; neither ends what a person is in the middle of."""
+    provider = Provider(application(authority), least_step_s=0.01)
+    code = await provider.device_code()
+    authority.failure = (400, f'{{"error": "{error}"}}')
+    granting = asyncio.create_task(provider.of_device(code))
+    await until(lambda: len(authority.asked) == 2)
+    authority.approve(code.user_code, "ana")
+    authority.failure = None
+
+    assert (await granting).access_token
+
+
 async def test_code_that_nobody_enters_ends(authority: Authority) -> None:
     """Whoever waits is told so, and no longer than the code lives."""
     authority.device_expires_in_s = 1
@@ -162,6 +178,8 @@ async def test_browser_comes_back_with_what_proves_that_it_was_ours(authority: A
         for other in (
             "https://example.org/?code=x",
             f"{redirect_url}?code=x",
+            came_to.replace("http:", "ftp:"),
+            came_to.replace("http:", ""),
             f"{redirect_url}?state={asked.state}",
             came_to.replace("state=", "state=x"),
         ):
@@ -278,6 +296,22 @@ def test_what_is_sealed_is_read_with_its_key_alone(tmp_path: Path) -> None:
     keys[1].write_text("what?")
     with pytest.raises(SecretError, match="is damaged: put it back, or remove it"):
         sealed(grant, keys[1])
+
+
+def test_key_is_made_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on FAT; one that is there stays also then."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("syncd.oauth.seal.os.link", refuse)
+    grant, key = Grant("app", "https://h/t", "refresh", "access", 1.0), tmp_path / "a.key"
+
+    text = sealed(grant, key)
+    sealed(grant, key)
+
+    assert unsealed(text, key) == grant
+    assert list(tmp_path.iterdir()) == [key]
 
 
 def test_logins_that_make_the_key_at_once_share_it(tmp_path: Path) -> None:

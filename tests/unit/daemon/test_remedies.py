@@ -61,12 +61,12 @@ def test_remedy_names_the_key_that_it_is_about(
             True,
             "check username of [accounts.work], and log in as that one: syncd auth login",
         ),
-        (Cause.NO_PASSWORD, "the key /k is damaged", True, "see that key_file of [store] works for the user that runs"),
+        (Cause.NO_PASSWORD, "the key /k is damaged", True, "see what it says, and whether key_file of [store]"),
         (
             Cause.NO_PASSWORD,
             "the key /k cannot be read: permission denied",
             False,
-            "see that key_file of [store] works",
+            "see what it says, and whether key_file of [store]",
         ),
         (
             Cause.NO_PASSWORD,
