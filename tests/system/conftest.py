@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.authority import Authority
 from tests.servers.daemon import Daemon
+from tests.servers.dovecot import Dovecot, find_program
+from tests.servers.tokens import TokenProvider
 
 
 @pytest.fixture
@@ -42,3 +45,23 @@ def make_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
             return daemon
 
         yield make
+
+
+@pytest.fixture
+def tokens() -> Iterator[TokenProvider]:
+    with TokenProvider() as tokens:
+        yield tokens
+
+
+@pytest.fixture
+def authority(tokens: TokenProvider) -> Iterator[Authority]:
+    with Authority(tokens, interval_s=0) as authority:
+        yield authority
+
+
+@pytest.fixture
+def token_server(make_dovecot: Callable[..., Dovecot], tokens: TokenProvider) -> Dovecot:
+    """Return a Dovecot that takes the tokens of the provider."""
+    if find_program().version >= (2, 4):
+        pytest.skip("how a Dovecot 2.4 is told of a provider is not written yet")
+    return make_dovecot(extra_config=tokens.dovecot_config())
