@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from math import isfinite
 from typing import Any, NoReturn
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import aiohttp
 from oauthlib.oauth2 import DeviceClient, OAuth2Error, WebApplicationClient
@@ -179,11 +179,12 @@ class Provider:
 
     async def of_browser(self, asked: Authorization, came_to: str) -> Grant:
         """Return what a person granted in a browser, which then came to this address; ValueError for another one."""
-        parts = urlsplit(came_to.strip())
-        if (parts.scheme, parts.netloc) != urlsplit(asked.redirect_url)[:2]:
+        came_to = came_to.strip()
+        end = came_to.removeprefix(asked.redirect_url)
+        if end == came_to or not end.startswith(("/?", "?")):
             raise ValueError("that is not the address at which the browser ends")
         # NOTE: oauthlib wants https of an address, also of one that never leaves this machine (RFC 8252 §7.3).
-        address = parts._replace(scheme="https").geturl()
+        address = came_to.replace("http:", "https:", 1)
         try:
             answer = self._client().parse_request_uri_response(address, state=asked.state)
         except OAuth2Error as error:

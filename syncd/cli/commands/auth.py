@@ -93,7 +93,7 @@ def _keep(config: "Config", request: "LoginRequest") -> bool:
     deadline, is_told = time.monotonic() + _PATIENCE_S, False
     while True:
         try:
-            return _is_kept_by_daemon(config, request)
+            return _keep_now(config, request)
         except (DaemonGoneError, StoreBusyError) as error:
             if time.monotonic() > deadline:
                 raise
@@ -103,8 +103,8 @@ def _keep(config: "Config", request: "LoginRequest") -> bool:
             time.sleep(_STEP_S)
 
 
-def _is_kept_by_daemon(config: "Config", request: "LoginRequest") -> bool:
-    """Have it kept by the daemon, or without one in a store that is ours for that moment."""
+def _keep_now(config: "Config", request: "LoginRequest") -> bool:
+    """Have it kept by the daemon, or else in a store that is ours for that moment; tell whether by the daemon."""
     from syncd.daemon.people.answers_json import LOGIN_JSON
 
     try:

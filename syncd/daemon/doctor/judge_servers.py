@@ -51,7 +51,12 @@ def judge_server(server: ServerFacts, now: float) -> Iterator[Finding]:
     if server.trouble is Trouble.BUSY:
         yield note("login", where, "another session has the maildrop, which may be that of the daemon")
     elif server.trouble is Trouble.TOKEN_ENDED:
-        yield note("login", where, server.error, "see that too: syncd sync {account}".format(**asdict(server)))
+        yield note(
+            "login",
+            where,
+            server.error,
+            "syncd sync {account} renews it, and shows whether it is taken".format(**asdict(server)),
+        )
     elif server.trouble is not None:
         remedy = _remedy(server, server.trouble).format(**asdict(server))
         yield error(_check_of(server.trouble), where, server.error, remedy)

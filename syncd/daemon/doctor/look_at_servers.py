@@ -14,7 +14,7 @@ from syncd.config.accounts import ImapConfig, Pop3Config
 from syncd.config.model import Config, StoreConfig
 from syncd.config.oauth import application_of
 from syncd.daemon.doctor.facts import ServerFacts, Trouble
-from syncd.daemon.serving.access import Access, TokenEndedError
+from syncd.daemon.serving.access import NOBODY, Access, TokenEndedError
 from syncd.daemon.serving.passwords import Password
 from syncd.daemon.status.remedies import NO_PROOF, NOT_OFFERED, OF_OWN_CERTIFICATE
 from syncd.errors import (
@@ -39,7 +39,6 @@ from syncd.tls import fingerprint_of
 from syncd.values import replace
 
 _AT_ONCE = 32
-_NOBODY = "nobody has logged in at its provider yet"
 _OF_CERTIFICATES = {
     9: Trouble.NOT_YET,
     10: Trouble.EXPIRED,
@@ -161,7 +160,7 @@ class _Visit:
                 yield secret
             return
         if store.sqlite_path is not None and not store.sqlite_path.exists():
-            raise NoAccessError(_NOBODY)
+            raise NoAccessError(NOBODY)
         try:
             db = await asyncio.to_thread(Database.open_readonly, store.url.get_secret_value())
         except StoreError as error:
@@ -169,7 +168,7 @@ class _Visit:
         try:
             account_id = await db.read(partial(accounts.id_of, name=self._name))
             if account_id is None:
-                raise NoAccessError(_NOBODY)
+                raise NoAccessError(NOBODY)
             access = Access(
                 application_of(account),
                 db,

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from syncd.oauth.grants import Grant
 
 
+NOBODY = "nobody has logged in at its provider yet"
+"""What there is to say of an account of which the store has nothing that was granted."""
+
+
 class TokenEndedError(SecretError):
     """The token in the store has ended, and whoever looks at it may not renew it."""
 
@@ -85,7 +89,7 @@ class Access:
 
         text = await self._db.read(partial(grants.sealed_grant, account_id=self._account_id))
         if text is None:
-            raise NoAccessError("nobody has logged in at its provider yet")
+            raise NoAccessError(NOBODY)
         grant = await asyncio.to_thread(unsealed, text, self._key())
         if (grant.client_id, grant.token_url) != (self.application.client_id, self.application.token_url):
             raise NoAccessError("the access was granted to another client_id, or by another provider")
